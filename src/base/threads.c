@@ -1,0 +1,56 @@
+/* threads.c - OpenMP, and nothing else of it anywhere. */
+#include <retort/base/mem.h>
+#include <retort/base/threads.h>
+#include <omp.h>
+#include <sched.h>
+
+enum { MAX_WORKERS = 256 };
+static int workers;
+static void *scratch[MAX_WORKERS];
+static size_t scratch_size;
+
+static int cores(void) {
+    cpu_set_t set;
+    int n = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+    return n < 1 ? 1 : n > MAX_WORKERS ? MAX_WORKERS : n;
+}
+
+int rt_threads(void) {
+    if (workers == 0) workers = cores();
+    return workers;
+}
+
+void rt_threads_set(int count) {
+    int n = count <= 0 ? cores() : count > MAX_WORKERS ? MAX_WORKERS : count;
+    if (n != workers) rt_scratch_release();
+    workers = n;
+}
+
+void rt_parallel(int64_t tasks, rt_task_fn fn, void *context) {
+    int n = rt_threads();
+    if (tasks < n) n = (int)tasks;
+    if (n <= 1) { /* in a parallel region all the same, so that libraries see the same situation */
+        for (int64_t i = 0; i < tasks; i++) fn(context, i, 0);
+        return;
+    }
+#pragma omp parallel for schedule(dynamic, 1) num_threads(n)
+    for (int64_t i = 0; i < tasks; i++) fn(context, i, omp_get_thread_num());
+}
+
+rt_status rt_scratch_reserve(size_t bytes, rt_error *err) {
+    if (bytes <= scratch_size) return RT_OK;
+    rt_scratch_release();
+    for (int w = 0; w < rt_threads(); w++)
+        if (!(scratch[w] = rt_alloc(bytes))) {
+            rt_scratch_release();
+            return rt_fail(err, RT_E_NOMEM, "out of memory: %zu bytes of scratch for each of %d threads", bytes, rt_threads());
+        }
+    scratch_size = bytes;
+    return RT_OK;
+}
+void *rt_scratch(int worker) { return scratch[worker]; }
+size_t rt_scratch_bytes(void) { return scratch_size; }
+void rt_scratch_release(void) {
+    for (int w = 0; w < MAX_WORKERS; w++) rt_free(scratch[w]), scratch[w] = NULL;
+    scratch_size = 0;
+}
