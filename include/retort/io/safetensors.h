@@ -14,7 +14,7 @@ typedef struct rt_named_tensor {
 } rt_named_tensor;
 
 typedef struct rt_safetensors rt_safetensors;
-/* RT_E_INPUT (with the file's name) for a file that is not sound, RT_E_IO if it cannot be opened. */
+/* RT_E_INPUT, with the name of the file, when it cannot be opened or is not sound. */
 rt_status rt_safetensors_open(const char *path, rt_safetensors **out, rt_error *err) RT_NODISCARD;
 void rt_safetensors_close(rt_safetensors *s); /* NULL is fine; ends the life of every tensor of the file */
 
