@@ -17,7 +17,8 @@ static rt_status unreadable(const char *path, rt_error *err) {
 /* A regular file opened for reading, and its size: a device or a pipe has none, and a read of it may never end. */
 static rt_status open_regular(const char *path, int *descriptor, int64_t *size, rt_error *err) {
     struct stat s;
-    *descriptor = -1, *size = 0; /* gcc's -Wmaybe-uninitialized cannot follow the status */
+    *descriptor = -1;
+    *size = 0;
     int d = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (d < 0) return unreadable(path, err);
     rt_status status = fstat(d, &s) != 0      ? unreadable(path, err)

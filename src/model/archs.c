@@ -18,7 +18,8 @@
     [RT_WEIGHT_FFN_UP] = MIXTRAL_EXPERT "w3.weight", [RT_WEIGHT_FFN_DOWN] = MIXTRAL_EXPERT "w2.weight"
 
 static const rt_arch archs[] = {
-#define RT_ARCH(name, hf_class, moe, norm_topk, window, ...) {#name, hf_class, moe, norm_topk, window, {__VA_ARGS__}},
+#define RT_ARCH(name, hf_class, moe, norm_topk, theta, window, ...)                                                    \
+    {#name, hf_class, moe, norm_topk, theta, window, {__VA_ARGS__}},
 #include "archs.def"
 #undef RT_ARCH
 };

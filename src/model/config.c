@@ -28,7 +28,7 @@ static const struct {
 const char *rt_weight_kind_text(rt_weight_kind k) { return kinds[k].text; }
 
 rt_model_config rt_model_config_default(const rt_arch *arch) {
-    return (rt_model_config){.arch = arch, .norm_eps = 1e-5, .rope_theta = 10000, .bos_id = -1, .eos_id = -1, .pad_id = -1,
+    return (rt_model_config){.arch = arch, .norm_eps = 1e-5, .rope_theta = arch->rope_theta, .bos_id = -1, .eos_id = -1, .pad_id = -1,
                              .norm_topk = arch->norm_topk, .rope = {.kind = RT_ROPE_PLAIN, .factor = 1}};
 }
 

@@ -34,13 +34,15 @@ typedef enum rt_weight_kind {
 } rt_weight_kind;
 const char *rt_weight_kind_text(rt_weight_kind k); /* "attention norm" */
 
+enum { RT_NO_KEY = -1 };
 /* A family: what its configuration and its tensors are called on disk, and what differs in the computation. */
 typedef struct rt_arch {
     const char *name;                   /* "mixtral": our name and Hugging Face's model_type */
     const char *hf_class;               /* "MixtralForCausalLM" */
     bool moe;                           /* experts >= 1, a router in each layer */
     bool norm_topk;                     /* chosen probabilities are renormalised to sum 1 */
-    bool sliding_window;                /* config.json may carry the key; only full attention is computed */
+    double rope_theta;                  /* what config.json means when it does not say */
+    int64_t sliding_window;             /* likewise: 0 none, RT_NO_KEY where the family has no such key */
     const char *names[RT_WEIGHT_KINDS]; /* printf patterns of (layer, expert); NULL where the family has no such weight */
 } rt_arch;
 const rt_arch *rt_arch_find(const char *name);      /* NULL if unknown */
@@ -68,7 +70,7 @@ typedef struct rt_model_config {
     double router_aux_coef;         /* informational: carried from and to config.json */
 } rt_model_config;
 
-/* A complete dense llama of a family's defaults (eps 1e-5, theta 10000, no scaling, no special ids); sizes are 0. */
+/* A family's defaults: eps 1e-5, its theta and renormalisation, no scaling, no special ids; sizes are 0. */
 rt_model_config rt_model_config_default(const rt_arch *arch);
 /* RT_E_CONFIG with a one-line reason when sizes are absent, absurd or do not fit together. After it, products of sizes
  * (parameters, bytes in f64) fit into int64_t. */
