@@ -4,28 +4,55 @@
 #include <math.h>
 #include <string.h>
 
-/* jansson reports a lack of memory as whatever it was doing at the time, so it is noted here. */
+/* jansson 2.14's reader does not survive a failed allocation: it drops characters of a string without a word, or asserts.
+ * So while it reads, the first failure is noted and answered out of a reserve, and the text ends there: what it still
+ * has in its buffer of 1 KiB needs less than the reserve. Where values are only built, a failure is an honest NULL. */
+enum { RESERVE = 1 << 20 };
 static _Thread_local bool out_of_memory;
+static _Thread_local void *reserve;
 static void *alloc_noting(size_t bytes) {
     void *p = rt_alloc(bytes);
-    if (!p) out_of_memory = true;
-    return p;
+    if (p) return p;
+    out_of_memory = true;
+    if (!reserve) return NULL;
+    rt_free(reserve);
+    reserve = NULL;
+    return rt_alloc(bytes);
 }
 /* Before main, so that no value made by one allocator is ever freed by another. */
 __attribute__((constructor)) static void allocate_through_us(void) { json_set_alloc_funcs(alloc_noting, rt_free); }
 
+typedef struct source {
+    const char *text;
+    size_t left;
+} source;
+static size_t feed(void *buffer, size_t size, void *context) {
+    source *s = context;
+    if (out_of_memory) return (size_t)-1;
+    size_t n = size < s->left ? size : s->left;
+    if (n) memcpy(buffer, s->text, n);
+    s->text += n;
+    s->left -= n;
+    return n;
+}
 /* Hugging Face's tokenizer_config.json holds 1000000000000000019884624838656: read again with integers as reals. */
 static json_t *decode(const char *text, size_t size, json_error_t *e) {
-    json_t *value = json_loadb(text, size, JSON_REJECT_DUPLICATES, e);
+    json_t *value = json_load_callback(feed, &(source){text, size}, JSON_REJECT_DUPLICATES, e);
     if (value || json_error_code(e) != json_error_numeric_overflow) return value;
-    return json_loadb(text, size, JSON_REJECT_DUPLICATES | JSON_DECODE_INT_AS_REAL, e);
+    return json_load_callback(feed, &(source){text, size}, JSON_REJECT_DUPLICATES | JSON_DECODE_INT_AS_REAL, e);
 }
 
 rt_status rt_json_parse(const char *text, size_t size, const char *name, json_t **out, rt_error *err) {
     json_error_t e;
+    *out = NULL;
+    if (!(reserve = rt_alloc(RESERVE))) return rt_fail(err, RT_E_NOMEM, "%s: out of memory", name);
     out_of_memory = false;
     *out = decode(text, size, &e);
-    if (*out) return RT_OK;
+    rt_free(reserve);
+    reserve = NULL;
+    if (*out && !out_of_memory) return RT_OK;
+    json_decref(*out);
+    *out = NULL;
     if (out_of_memory) return rt_fail(err, RT_E_NOMEM, "%s: out of memory", name);
     return rt_fail(err, RT_E_INPUT, "%s:%d:%d: %s", name, e.line, e.column, e.text);
 }
