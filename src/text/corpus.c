@@ -6,7 +6,7 @@
 #include <strings.h>
 #include "text/input.h"
 #include "text/record.h"
-#include "text/utf8.h"
+#include "text/text_check.h"
 
 enum { READ = 1 << 16 };
 typedef enum separator { NONE, LINE, BLANK_LINE, TEXT } separator;

@@ -1,5 +1,5 @@
-/* utf8.c - validation; utf8proc decides on the sequences, a word-wise pass skips ASCII, which is most of most corpora. */
-#include "text/utf8.h"
+/* text_check.c - validation; utf8proc decides on the sequences, a word-wise pass skips ASCII, which is most of most corpora. */
+#include "text/text_check.h"
 #include <stdint.h>
 #include <string.h>
 #include <utf8proc.h>

@@ -1,6 +1,6 @@
-/* utf8.h - is it UTF-8? */
-#ifndef RETORT_SRC_TEXT_UTF8_H
-#define RETORT_SRC_TEXT_UTF8_H
+/* text_check.h - is it UTF-8? */
+#ifndef RETORT_SRC_TEXT_TEXT_CHECK_H
+#define RETORT_SRC_TEXT_TEXT_CHECK_H
 #include <stddef.h>
 
 /* The offset of the first byte that begins no valid sequence (RFC 3629: no surrogates, no overlong forms); n if all are. */
