@@ -32,15 +32,15 @@ enum { SHORTEST = 6, LONGEST = 24 }; /* sentences of a story */
 
 static double base_weight(const synth_world *w, int kind) {
     static const double plain[SYNTH_KINDS] = {
-        [SYNTH_MOVE] = 2,  [SYNTH_WHERE] = 2,   [SYNTH_WHAT] = 1.5, [SYNTH_SCENE] = 7, [SYNTH_RELATIVE] = 5, [SYNTH_SIMPLE] = 6, [SYNTH_PLUS] = 2,
-        [SYNTH_MINUS] = 2, [SYNTH_FRUIT] = 1.5, [SYNTH_SOUND] = 0.7, [SYNTH_STARS] = 0.7, [SYNTH_FEEL] = 3};
+        [SYNTH_MOVE] = 2,  [SYNTH_WHERE] = 1.5, [SYNTH_WHAT] = 1, [SYNTH_SCENE] = 7, [SYNTH_RELATIVE] = 5, [SYNTH_SIMPLE] = 6, [SYNTH_PLUS] = 2,
+        [SYNTH_MINUS] = 2, [SYNTH_FRUIT] = 1, [SYNTH_SOUND] = 0.7, [SYNTH_STARS] = 0.7, [SYNTH_FEEL] = 3};
     int moods_known = 0;
     for (int i = 0; i < w->cast; i++) moods_known += w->mood[i] >= 0;
     switch (kind) {
     case SYNTH_END: return w->sentences < SHORTEST ? 0 : 1 + 0.25 * (w->sentences - SHORTEST);
     case SYNTH_INTRO: return w->cast < SYNTH_CAST ? 12.0 / w->cast : 0;
     case SYNTH_GIVE: return w->cast > 1 ? 1.5 : 0;
-    case SYNTH_WHO: return w->cast > 1 ? 1.5 : 0;
+    case SYNTH_WHO: return w->cast > 1 ? 1 : 0;
     case SYNTH_HOW: return moods_known ? 1.5 : 0;
     default: return plain[kind];
     }
