@@ -1,0 +1,72 @@
+/* graph.h - the tape: a list of coarse operations, built once, checked when built, planned once, run many times.
+ *
+ * Training, evaluation, generation and the teacher build from the same calls; only the plan differs (what is kept, what
+ * runs backward). Builders are sticky: after the first error the graph is inert, builders return the null reference, and
+ * rt_graph_plan returns the code and the text. After planning nothing is allocated.
+ *
+ *   rt_graph *g = rt_graph_new("student");
+ *   rt_ref x = rt_embed(g, ids, table, p, "embed");           operations: <retort/ops/ops.h>
+ *   ...
+ *   rt_graph_loss(g, rt_head(...), &gain);
+ *   RT_TRY(rt_graph_plan(g, true, err));
+ *   RT_TRY(rt_graph_forward(g, err));  RT_TRY(rt_graph_backward(g, err)); */
+#ifndef RETORT_GRAPH_GRAPH_H
+#define RETORT_GRAPH_GRAPH_H
+#include <retort/base/mem.h>
+#include <retort/tensor/tensor.h>
+
+typedef struct rt_graph rt_graph;
+typedef struct rt_ref {
+    int32_t id; /* 0 is the null reference */
+} rt_ref;
+#define RT_NULL ((rt_ref){0})
+static inline bool rt_ref_is_null(rt_ref r) { return r.id == 0; }
+
+rt_graph *rt_graph_new(const char *name); /* name: first word of every role and error; NULL when out of memory */
+void rt_graph_free(rt_graph *g);
+
+/* ------------------------------------------------------------------ leaves */
+/* A value set from outside before each run. tensor->data may be NULL now and bound later. */
+rt_ref rt_graph_input(rt_graph *g, const char *name, const rt_tensor *tensor);
+void rt_graph_bind(rt_graph *g, rt_ref input, void *data);
+/* A weight. With grad (same shape; f32, or f64 for f64 weights) it is trained: backward adds into grad. Without, it is
+ * constant: its bytes never change while the graph lives, and kernels may cache packed forms of it. Both are borrowed. */
+rt_ref rt_graph_param(rt_graph *g, const char *name, const rt_tensor *value, const rt_tensor *grad);
+/* A parameter that is not trained by this graph but changes between runs (never cached). */
+rt_ref rt_graph_variable(rt_graph *g, const char *name, const rt_tensor *value);
+
+/* ----------------------------------------------------------------- marking */
+/* Roles of the following nodes are "<graph>.<scope>.<role>". "" for none. */
+void rt_graph_scope(rt_graph *g, const char *format, ...) RT_PRINTF(2, 3);
+/* The following nodes form a segment; with recompute its inner values are made again before its backward (same bits). */
+void rt_graph_segment(rt_graph *g, bool recompute);
+/* The value stays readable until the next run. */
+void rt_graph_output(rt_graph *g, rt_ref r);
+/* A scalar (f64 [1]) that is differentiated: its gradient is seeded with *gain, read at each backward. */
+void rt_graph_loss(rt_graph *g, rt_ref scalar, const double *gain);
+
+/* --------------------------------------------------------------------- run */
+/* Memory for packed constant weights, in bytes (default 0 = unlimited); what does not fit is packed on the fly. */
+void rt_graph_cache_budget(rt_graph *g, int64_t bytes);
+rt_status rt_graph_plan(rt_graph *g, bool train, rt_error *err) RT_NODISCARD;
+rt_status rt_graph_forward(rt_graph *g, rt_error *err) RT_NODISCARD;
+rt_status rt_graph_backward(rt_graph *g, rt_error *err) RT_NODISCARD;
+/* Runs forward node by node and names the first operation whose output holds a non-finite number. RT_OK if none does. */
+rt_status rt_graph_find_nonfinite(rt_graph *g, rt_error *err) RT_NODISCARD;
+
+/* ------------------------------------------------------------------ reading */
+rt_status rt_graph_status(const rt_graph *g); /* RT_OK while every builder succeeded */
+const char *rt_graph_error(const rt_graph *g);
+const rt_tensor *rt_graph_value(const rt_graph *g, rt_ref r);    /* shape at once; data after planning */
+const rt_tensor *rt_graph_gradient(const rt_graph *g, rt_ref r); /* data NULL where there is none */
+typedef struct rt_graph_stats {
+    int64_t nodes, steps, arena_bytes, cache_bytes, worker_scratch_bytes;
+} rt_graph_stats;
+rt_graph_stats rt_graph_stats_get(const rt_graph *g);
+/* One line a node: role, operation, shapes, contract, kernel. With schedule: the planned steps, backward included. */
+void rt_graph_describe(const rt_graph *g, bool schedule, rt_buf *out);
+/* Calls fn for every trained parameter that no loss reaches. */
+void rt_graph_unreached(const rt_graph *g, void (*fn)(void *context, const char *name), void *context);
+/* Test use: run row operations one by one instead of in chains. Same bits. Before planning. */
+void rt_graph_no_chains(rt_graph *g);
+#endif

@@ -1,0 +1,86 @@
+/* op.h - the record that an operation is, and what its functions receive.
+ *
+ * One file per operation defines one `const rt_op rt_op_<name>` and its builder. `infer` does every check, shapes the
+ * outputs, sizes the scratch and names the kernel; the run-time functions check nothing. Lifetimes, dead code and
+ * recomputation follow from `diff` and `saves` alone. */
+#ifndef RETORT_GRAPH_OP_H
+#define RETORT_GRAPH_OP_H
+#include <retort/graph/graph.h>
+
+enum { RT_MAX_IN = 12, RT_MAX_OUT = 6 };
+#define RT_IN(k) (1u << (k))
+#define RT_OUT(k) (1u << (RT_MAX_IN + (k)))
+
+typedef struct rt_op rt_op;
+typedef struct rt_node rt_node;
+
+/* What a run-time function gets. Absent optional inputs, outputs nobody differentiates and gradients nobody wants have
+ * data == NULL. Gradients are f64 for f64 values and f32 for all others; they are added to, never overwritten. */
+typedef struct rt_call {
+    const rt_node *node;
+    rt_tensor in[RT_MAX_IN], out[RT_MAX_OUT], din[RT_MAX_IN], dout[RT_MAX_OUT];
+    void *scratch;      /* node->scratch bytes, uninitialised, shared by all workers, for this step only */
+    void *cache;        /* node->cache bytes kept between runs, or NULL when not granted */
+    bool cache_ready;   /* the cache holds what an earlier prepare put there */
+    struct rt_fault *fault;
+} rt_call;
+
+enum {
+    RT_OP_KEEP = 1,     /* outputs are kept and not made again by recomputation (chosen routes) */
+    RT_OP_TERMINAL = 2, /* values and gradients in one pass: in a training plan forward gets din and adds to it; no backward */
+};
+
+struct rt_op {
+    const char *name;
+    int n_in, n_out;
+    unsigned optional; /* RT_IN bits that may be null */
+    unsigned row_in;   /* RT_IN bits of which forward_rows reads rows [r0, r1) only; others are read whole */
+    unsigned diff;     /* RT_IN bits that get a gradient */
+    unsigned saves;    /* RT_IN and RT_OUT bits that backward reads */
+    unsigned flags;
+    rt_status (*infer)(rt_graph *g, rt_node *n);
+    /* Weight-only work before the rows, as node->prepare_tasks independent tasks (panels). Optional. */
+    void (*prepare)(const rt_call *c, int64_t task, int worker);
+    /* Either: rows [r0, r1) of the outputs, one thread, `rt_scratch(worker)` holds node->worker_scratch bytes.
+     * Chains of such operations run tile by tile; the bits of a row must not depend on r0, r1. */
+    void (*forward_rows)(const rt_call *c, int64_t r0, int64_t r1, int worker);
+    /* Or: the whole, which calls rt_parallel itself. */
+    void (*forward)(const rt_call *c);
+    void (*backward)(const rt_call *c); /* the whole; calls rt_parallel itself; NULL where nothing is differentiable */
+};
+
+struct rt_node {
+    const rt_op *op;
+    const char *role;
+    rt_prec prec;
+    const void *attr; /* the operation's own struct, copied by rt_graph_add */
+    rt_ref in[RT_MAX_IN], out[RT_MAX_OUT];
+    int segment;
+    /* set by infer: */
+    size_t scratch, worker_scratch, cache;
+    int64_t prepare_tasks, rows;
+    const char *kernel; /* static text, for printing */
+};
+
+/* ---------------------------------------------------------------- builders */
+/* Adds a node; returns its first output, fills outs[0..n_out) when given. The null reference after any error. */
+rt_ref rt_graph_add(rt_graph *g, const rt_op *op, const char *role, rt_prec prec, const void *attr, size_t attr_bytes,
+                    const rt_ref *in, int n_in, rt_ref *outs);
+
+/* ------------------------------------------------------------ inside infer */
+bool rt_infer_has(const rt_node *n, int k);                              /* the optional input is there */
+const rt_tensor *rt_infer_in(const rt_graph *g, const rt_node *n, int k); /* shape and dtype (data may be NULL) */
+bool rt_infer_constant(const rt_graph *g, const rt_node *n, int k);      /* a weight that never changes: may be cached */
+/* Refusals. The first names both sides: "student.layers.3.ffn_norm (rmsnorm): input 0 is f32, the contract says bf16; ..." */
+rt_status rt_infer_dtype(rt_graph *g, const rt_node *n, int k, rt_dtype expected);
+rt_status rt_infer_shape(rt_graph *g, const rt_node *n, int k, int ndim, const int64_t *dim); /* dim -1: any */
+rt_status rt_infer_fail(rt_graph *g, const rt_node *n, rt_status s, const char *format, ...) RT_PRINTF(4, 5);
+rt_status rt_infer_out(rt_graph *g, rt_node *n, int k, rt_dtype t, int ndim, const int64_t *dim);
+/* The contract must be one of those whose acc and grad are f64 for f64 and f32 for all others. */
+rt_status rt_infer_compute(rt_graph *g, const rt_node *n, rt_dtype *compute);
+
+/* -------------------------------------------------------------- at run time */
+/* Records a failure (overflow, bad token id) from any thread; the run stops after this step with "<role> (<op>): text". */
+void rt_call_fail(const rt_call *c, rt_status s, const char *format, ...) RT_PRINTF(3, 4);
+#define RT_ATTR(type, call) ((const type *)(call)->node->attr)
+#endif

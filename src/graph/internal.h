@@ -1,0 +1,91 @@
+/* internal.h - the inside of a graph, shared by build.c, schedule.c, memory.c, run.c and print.c. */
+#ifndef RT_GRAPH_INTERNAL_H
+#define RT_GRAPH_INTERNAL_H
+#include <retort/graph/op.h>
+#include <stdatomic.h>
+
+typedef enum rt_leaf { RT_NOT_LEAF, RT_LEAF_INPUT, RT_LEAF_CONSTANT, RT_LEAF_VARIABLE, RT_LEAF_TRAINED } rt_leaf;
+
+typedef struct rt_value {
+    rt_tensor t, d;       /* value and gradient; d.dtype is f64 for f64 values, else f32 */
+    void *replay;         /* where the value lives while its segment is run again */
+    const char *name;
+    int producer;         /* node, or -1 for leaves */
+    rt_leaf leaf;
+    bool needs_grad;      /* depends on a trained parameter */
+    bool live;            /* its gradient reaches a loss */
+    bool kept;            /* not replaced by recomputation */
+    bool output;
+    const double *gain;   /* not NULL for a loss */
+    int d_from;           /* step that first adds to the gradient; it is cleared right before; -1: never */
+    int tile_step;        /* step of the chain inside which alone the value lives, or -1 */
+    size_t tile_at;       /* its place in a worker's tile memory */
+} rt_value;
+
+typedef enum rt_kind { RT_FORWARD, RT_REPLAY, RT_BACKWARD } rt_kind;
+/* Nodes list[first .. first+count) of the schedule, run as one chain of rows when count > 1. */
+typedef struct rt_step {
+    rt_kind kind;
+    int first, count;
+    int64_t tile_rows;  /* of a step of row operations; 0: whole operations */
+    size_t tile_bytes;  /* per worker: values that live inside the chain only */
+} rt_step;
+
+enum { RT_CHAIN_MAX = 24 };
+/* A buffer to place: alive during steps [from, to]. */
+typedef struct rt_buffer {
+    size_t bytes, at;
+    int from, to;
+    void **slot;  /* gets the address, or */
+    size_t *tile; /* gets the offset (tile memory) */
+} rt_buffer;
+
+struct rt_fault {
+    atomic_int taken;
+    rt_error error;
+};
+
+struct rt_graph {
+    const char *name, *scope;
+    rt_arena arena; /* names, attributes, arrays of the plan */
+    rt_value *values;
+    rt_node *nodes;
+    int n_values, cap_values, n_nodes, cap_nodes, segment, n_segments;
+    bool *recompute; /* per segment */
+    int cap_segments;
+    bool planned, train, no_chains;
+    rt_error error;
+    /* plan */
+    bool *used;   /* node is needed */
+    bool *back;   /* node runs backward */
+    int *order;   /* nodes in the order of the steps */
+    rt_step *steps;
+    int n_order, n_steps, n_forward;
+    rt_buffer *buffers;
+    int n_buffers, cap_buffers;
+    void **scratch; /* per entry of order */
+    void *memory;
+    size_t memory_bytes, worker_scratch;
+    /* caches of packed constant weights, per node */
+    void **cache;
+    bool *cache_ready;
+    int64_t cache_budget, cache_bytes;
+    struct rt_fault fault;
+};
+
+/* A value that recomputation makes again. */
+static inline bool rt_replayed(const rt_graph *g, const rt_value *v) {
+    return !v->kept && v->producer >= 0 && g->recompute[g->nodes[v->producer].segment];
+}
+/* What a step of this kind does with input or output `bit` (RT_IN/RT_OUT) of a node. */
+typedef struct rt_use {
+    bool value, replay, gradient;
+} rt_use;
+rt_use rt_graph_use(const rt_graph *g, const rt_node *n, rt_kind kind, int id, unsigned bit);
+size_t rt_graph_pack(rt_buffer *b, int n); /* gives each buffer its place; the total */
+static inline bool rt_is_terminal(const rt_graph *g, const rt_node *n) { return g->train && (n->op->flags & RT_OP_TERMINAL); }
+rt_status rt_graph_schedule(rt_graph *g, rt_error *err);
+rt_status rt_graph_place(rt_graph *g, rt_error *err);
+void rt_graph_guard_check(rt_graph *g, int step); /* RT_MEMCHECK: redzones intact, dead buffers filled with NaN */
+rt_status rt_graph_nomem(rt_graph *g, rt_error *err);
+#endif

@@ -1,0 +1,49 @@
+/* print.c - the tape as text: what `retort show tape` prints. */
+#include "graph/internal.h"
+#include <string.h>
+
+static const char *leaf_names[] = {"", "input", "constant", "variable", "parameter"};
+
+static void describe_leaves(const rt_graph *g, rt_buf *out) {
+    char b[96];
+    for (int i = 1; i < g->n_values; i++) {
+        const rt_value *v = &g->values[i];
+        if (v->leaf != RT_NOT_LEAF) rt_buf_printf(out, "%%%-4d %-9s %-48s %s\n", i, leaf_names[v->leaf], v->name, rt_tensor_text(&v->t, b));
+    }
+}
+
+static void describe_node(const rt_graph *g, const rt_node *n, rt_buf *out) {
+    char b[96], p[48];
+    rt_buf_printf(out, "%%%-4d %-9s %-48s", n->out[0].id, n->op->name, n->role);
+    for (int k = 0; k < n->op->n_in; k++)
+        if (rt_infer_has(n, k)) rt_buf_printf(out, " %%%d", n->in[k].id);
+    rt_buf_puts(out, " ->");
+    for (int k = 0; k < n->op->n_out; k++) rt_buf_printf(out, "%s %s", k ? "," : "", rt_tensor_text(&g->values[n->out[k].id].t, b));
+    rt_buf_printf(out, " | %s | acc %s | %s\n", rt_prec_text(n->prec, p), rt_dtype_name(n->prec.acc), n->kernel);
+}
+
+static void describe_schedule(const rt_graph *g, rt_buf *out) {
+    static const char *kinds[] = {"forward", "again", "backward"};
+    for (int t = 0; t < g->n_steps; t++) {
+        const rt_step *s = &g->steps[t];
+        rt_buf_printf(out, "step %-4d %-9s", t, kinds[s->kind]);
+        for (int i = 0; i < s->count; i++) rt_buf_printf(out, "%s%s", i ? " + " : "", g->nodes[g->order[s->first + i]].role);
+        if (s->tile_rows > 0) rt_buf_printf(out, " (tiles of %lld rows)", (long long)s->tile_rows);
+        rt_buf_putc(out, '\n');
+    }
+}
+
+void rt_graph_describe(const rt_graph *g, bool schedule, rt_buf *out) {
+    describe_leaves(g, out);
+    for (int i = 0; i < g->n_nodes; i++) describe_node(g, &g->nodes[i], out);
+    if (schedule) describe_schedule(g, out);
+}
+
+void rt_graph_unreached(const rt_graph *g, void (*fn)(void *, const char *), void *context) {
+    for (int i = 1; i < g->n_values; i++)
+        if (g->values[i].leaf == RT_LEAF_TRAINED && !g->values[i].live) fn(context, g->values[i].name);
+}
+
+rt_graph_stats rt_graph_stats_get(const rt_graph *g) {
+    return (rt_graph_stats){g->n_nodes, g->n_steps, (int64_t)g->memory_bytes, g->cache_bytes, (int64_t)g->worker_scratch};
+}

@@ -1,0 +1,233 @@
+/* run.c - planning, and running the steps. After planning nothing is allocated. */
+#include "graph/internal.h"
+#include <retort/base/threads.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+/* --------------------------------------------------------------------- plan */
+
+static rt_status grant_caches(rt_graph *g, rt_error *err) {
+    g->cache = rt_arena_alloc(&g->arena, (size_t)g->n_nodes * sizeof *g->cache);
+    g->cache_ready = rt_arena_alloc(&g->arena, (size_t)g->n_nodes);
+    if (!g->cache || !g->cache_ready) return rt_graph_nomem(g, err);
+    for (int i = 0; i < g->n_nodes; i++) {
+        int64_t bytes = (int64_t)g->nodes[i].cache;
+        if (!g->used[i] || bytes == 0 || (g->cache_budget > 0 && g->cache_bytes + bytes > g->cache_budget)) continue;
+        if (!(g->cache[i] = rt_alloc((size_t)bytes))) return rt_graph_nomem(g, err);
+        g->cache_bytes += bytes;
+    }
+    return RT_OK;
+}
+
+static size_t worker_bytes(const rt_graph *g) {
+    size_t tiles = 0;
+    for (int t = 0; t < g->n_steps; t++)
+        if (g->steps[t].tile_bytes > tiles) tiles = g->steps[t].tile_bytes;
+    return g->worker_scratch + tiles;
+}
+
+rt_status rt_graph_plan(rt_graph *g, bool train, rt_error *err) {
+    if (g->error.status) return rt_fail(err, g->error.status, "%s", g->error.text);
+    if (g->planned) return rt_fail(err, RT_E_ARG, "%s: planned already", g->name);
+    g->train = train;
+    RT_TRY(rt_graph_schedule(g, err));
+    RT_TRY(rt_graph_place(g, err));
+    RT_TRY(grant_caches(g, err));
+    g->planned = true;
+    return rt_scratch_reserve(worker_bytes(g), err);
+}
+
+/* -------------------------------------------------------------------- calls */
+
+static rt_tensor bound(const rt_value *v, const rt_use *use) {
+    rt_tensor t = v->t;
+    if (use->replay) t.data = v->replay;
+    return t;
+}
+static rt_tensor gradient(const rt_value *v, const rt_use *use) {
+    rt_tensor d = v->d;
+    if (!use->gradient) d.data = NULL;
+    return d;
+}
+
+static void make_call(rt_graph *g, const rt_step *s, int at, rt_call *c) {
+    int index = g->order[at];
+    const rt_node *n = &g->nodes[index];
+    c->node = n;
+    c->scratch = g->scratch[at];
+    c->cache = g->cache[index];
+    c->cache_ready = g->cache_ready[index];
+    c->fault = &g->fault;
+    for (int k = 0; k < n->op->n_in; k++) {
+        if (!rt_infer_has(n, k)) { c->in[k] = c->din[k] = (rt_tensor){0}; continue; }
+        const rt_value *v = &g->values[n->in[k].id];
+        rt_use use = rt_graph_use(g, n, s->kind, n->in[k].id, RT_IN(k));
+        c->in[k] = bound(v, &use);
+        c->din[k] = gradient(v, &use);
+    }
+    for (int k = 0; k < n->op->n_out; k++) {
+        const rt_value *v = &g->values[n->out[k].id];
+        rt_use use = rt_graph_use(g, n, s->kind, n->out[k].id, RT_OUT(k));
+        c->out[k] = bound(v, &use);
+        c->dout[k] = gradient(v, &use);
+    }
+}
+
+void rt_call_fail(const rt_call *c, rt_status s, const char *format, ...) {
+    if (atomic_exchange(&c->fault->taken, 1)) return;
+    va_list args;
+    va_start(args, format);
+    rt_vfail(&c->fault->error, s, format, args);
+    va_end(args);
+    rt_error_prefix(&c->fault->error, "%s (%s)", c->node->role, c->node->op->name);
+}
+
+static rt_status take_fault(rt_graph *g, rt_error *err) {
+    if (!atomic_load(&g->fault.taken)) return RT_OK;
+    rt_status s = rt_fail(err, g->fault.error.status, "%s", g->fault.error.text);
+    rt_error_clear(&g->fault.error);
+    atomic_store(&g->fault.taken, 0);
+    return s;
+}
+
+/* -------------------------------------------------------------------- chains */
+
+typedef struct chain {
+    rt_graph *g;
+    const rt_step *step;
+    int t;
+    int64_t rows, first_task[RT_CHAIN_MAX + 1];
+    rt_call call[RT_CHAIN_MAX];
+} chain;
+
+static void prepare_task(void *context, int64_t task, int worker) {
+    const chain *ch = context;
+    int i = 0;
+    while (task >= ch->first_task[i + 1]) i++;
+    ch->call[i].node->op->prepare(&ch->call[i], task - ch->first_task[i], worker);
+}
+
+static void prepare(chain *ch) {
+    int count = ch->step->count;
+    ch->first_task[0] = 0;
+    for (int i = 0; i < count; i++) {
+        const rt_node *n = ch->call[i].node;
+        ch->first_task[i + 1] = ch->first_task[i] + (n->op->prepare ? n->prepare_tasks : 0);
+    }
+    rt_parallel(ch->first_task[count], prepare_task, ch);
+    for (int i = 0; i < count; i++)
+        if (ch->call[i].cache) ch->g->cache_ready[ch->g->order[ch->step->first + i]] = true;
+}
+
+/* Values that live inside the chain: row r0 of the tensor is the first row of the worker's tile memory. */
+static void aim_at_tile(const chain *ch, rt_tensor *t, int id, int64_t r0, char *tiles) {
+    const rt_value *v = &ch->g->values[id];
+    if (id <= 0 || v->tile_step != ch->t) return;
+    size_t row = rt_tensor_bytes(t) / (size_t)t->dim[0];
+    t->data = (void *)((uintptr_t)(tiles + v->tile_at) - (uintptr_t)r0 * row);
+}
+
+static void tile_task(void *context, int64_t task, int worker) {
+    const chain *ch = context;
+    int64_t r0 = task * ch->step->tile_rows, r1 = r0 + ch->step->tile_rows;
+    if (r1 > ch->rows) r1 = ch->rows;
+    char *tiles = (char *)rt_scratch(worker) + ch->g->worker_scratch;
+    for (int i = 0; i < ch->step->count; i++) {
+        rt_call c = ch->call[i];
+        for (int k = 0; k < c.node->op->n_in; k++) aim_at_tile(ch, &c.in[k], c.node->in[k].id, r0, tiles);
+        for (int k = 0; k < c.node->op->n_out; k++) aim_at_tile(ch, &c.out[k], c.node->out[k].id, r0, tiles);
+        c.node->op->forward_rows(&c, r0, r1, worker);
+    }
+}
+
+static void run_rows(rt_graph *g, int t) {
+    const rt_step *s = &g->steps[t];
+    chain ch = {.g = g, .step = s, .t = t, .rows = g->nodes[g->order[s->first]].rows};
+    for (int i = 0; i < s->count; i++) make_call(g, s, s->first + i, &ch.call[i]);
+    prepare(&ch);
+    rt_parallel((ch.rows + s->tile_rows - 1) / s->tile_rows, tile_task, &ch);
+}
+
+/* --------------------------------------------------------------------- steps */
+
+/* A gradient buffer is cleared right before the step that first adds to it. */
+static void clear_gradients(rt_graph *g, int t, const rt_node *n) {
+    for (int k = 0; k < n->op->n_in; k++) {
+        rt_value *v = &g->values[n->in[k].id];
+        if (n->in[k].id > 0 && v->leaf == RT_NOT_LEAF && v->d_from == t && v->d.data) memset(v->d.data, 0, rt_tensor_bytes(&v->d));
+    }
+}
+
+static rt_status run_step(rt_graph *g, int t, rt_error *err) {
+    const rt_step *s = &g->steps[t];
+    const rt_node *n = &g->nodes[g->order[s->first]];
+    if (s->kind == RT_BACKWARD || rt_is_terminal(g, n)) clear_gradients(g, t, n);
+    if (s->tile_rows > 0) run_rows(g, t);
+    else {
+        rt_call c;
+        make_call(g, s, s->first, &c);
+        if (s->kind == RT_BACKWARD) n->op->backward(&c);
+        else {
+            chain ch = {.g = g, .step = s, .t = t, .call = {c}};
+            prepare(&ch);
+            n->op->forward(&ch.call[0]);
+        }
+    }
+    rt_graph_guard_check(g, t);
+    return take_fault(g, err);
+}
+
+static rt_status ready(rt_graph *g, rt_error *err) {
+    if (!g->planned) return rt_fail(err, RT_E_ARG, "%s: run before planning", g->name);
+    for (int i = 1; i < g->n_values; i++)
+        if (g->values[i].leaf != RT_NOT_LEAF && !g->values[i].t.data)
+            return rt_fail(err, RT_E_ARG, "%s: input '%s' has no data", g->name, g->values[i].name);
+    return rt_scratch_reserve(worker_bytes(g), err); /* the number of threads may have changed */
+}
+
+rt_status rt_graph_forward(rt_graph *g, rt_error *err) {
+    RT_TRY(ready(g, err));
+    for (int t = 0; t < g->n_forward; t++) RT_TRY(run_step(g, t, err));
+    return RT_OK;
+}
+
+rt_status rt_graph_backward(rt_graph *g, rt_error *err) {
+    RT_TRY(ready(g, err));
+    if (!g->train) return rt_fail(err, RT_E_ARG, "%s: planned without backward", g->name);
+    for (int i = 1; i < g->n_values; i++)
+        if (g->values[i].gain && g->values[i].live) *(double *)g->values[i].d.data = *g->values[i].gain;
+    for (int t = g->n_forward; t < g->n_steps; t++) RT_TRY(run_step(g, t, err));
+    return RT_OK;
+}
+
+/* ----------------------------------------------------------------- diagnosis */
+
+static bool finite_at(const rt_tensor *t, int64_t i) {
+    switch (t->dtype) {
+    case RT_F64: return isfinite(((const double *)t->data)[i]);
+    case RT_F32: return isfinite(((const float *)t->data)[i]);
+    case RT_F16: return (((const rt_f16 *)t->data)[i].bits & 0x7c00) != 0x7c00;
+    case RT_BF16: return (((const rt_bf16 *)t->data)[i].bits & 0x7f80) != 0x7f80;
+    default: return true;
+    }
+}
+static rt_status scan(const rt_graph *g, const rt_node *n, rt_error *err) {
+    for (int k = 0; k < n->op->n_out; k++) {
+        const rt_value *v = &g->values[n->out[k].id];
+        if (!v->t.data || v->tile_step >= 0) continue;
+        for (int64_t i = 0, count = rt_tensor_count(&v->t), columns = count / v->t.dim[0]; i < count; i++)
+            if (!finite_at(&v->t, i))
+                return rt_fail(err, RT_E_NUMERIC, "%s (%s): output %d is not finite at row %lld, column %lld", n->role, n->op->name, k,
+                               (long long)(i / columns), (long long)(i % columns));
+    }
+    return RT_OK;
+}
+rt_status rt_graph_find_nonfinite(rt_graph *g, rt_error *err) {
+    RT_TRY(ready(g, err));
+    for (int t = 0; t < g->n_forward; t++) {
+        RT_TRY(run_step(g, t, err));
+        for (int i = 0; i < g->steps[t].count; i++) RT_TRY(scan(g, &g->nodes[g->order[g->steps[t].first + i]], err));
+    }
+    return RT_OK;
+}
