@@ -46,9 +46,9 @@ typedef struct run {
     double gain;
 } run;
 
-static bool differentiable(const op_operand *o) { return (o->role == OP_IN || o->role == OP_OUT || o->role == OP_WEIGHT) && !o->fixed; }
+static bool differentiable(const op_operand *o) { return (o->role == OP_IN || o->role == OP_OUT || o->role == OP_WEIGHT || o->role == OP_GATE) && !o->fixed; }
 static rt_dtype operand_dtype(const op_operand *o, rt_prec p) {
-    return o->role == OP_IN ? p.in : o->role == OP_OUT ? p.out : o->role == OP_WEIGHT ? p.weight : o->role == OP_ACC ? p.acc : RT_I32;
+    return o->role == OP_IN ? p.in : o->role == OP_OUT ? p.out : o->role == OP_WEIGHT ? p.weight : o->role == OP_ACC || o->role == OP_GATE ? p.acc : RT_I32;
 }
 static int operands(const op_case *c) {
     int n = 0;
