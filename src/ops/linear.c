@@ -13,11 +13,6 @@
 
 enum { WEIGHTS = 3, X = 0, RESIDUAL = 1, W0 = 2, B0 = W0 + WEIGHTS, INPUTS = B0 + WEIGHTS, BLOCK = 128, BIAS_BLOCK = 64 };
 
-static int64_t outputs(const rt_tensor *w, int weights) {
-    int64_t n = 0;
-    for (int i = 0; i < weights; i++) n += w[i].dim[0];
-    return n;
-}
 static int weight_count(const rt_node *n) {
     int count = 0;
     while (count < WEIGHTS && rt_infer_has(n, W0 + count)) count++;
