@@ -29,12 +29,22 @@ void rt_threads_set(int count) {
 void rt_parallel(int64_t tasks, rt_task_fn fn, void *context) {
     int n = rt_threads();
     if (tasks < n) n = (int)tasks;
-    if (n <= 1) { /* in a parallel region all the same, so that libraries see the same situation */
+    if (n <= 1) {
         for (int64_t i = 0; i < tasks; i++) fn(context, i, 0);
         return;
     }
 #pragma omp parallel for schedule(dynamic, 1) num_threads(n)
     for (int64_t i = 0; i < tasks; i++) fn(context, i, omp_get_thread_num());
+}
+
+/* A library asks omp_in_parallel() and omp_get_max_threads(); in a region of one thread, or in none, only the second says "one". */
+int rt_solo_begin(void) {
+    int before = omp_get_max_threads();
+    if (before != 1) omp_set_num_threads(1);
+    return before;
+}
+void rt_solo_end(int before) {
+    if (before != 1) omp_set_num_threads(before);
 }
 
 rt_status rt_scratch_reserve(size_t bytes, rt_error *err) {

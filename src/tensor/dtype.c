@@ -56,7 +56,8 @@ rt_f16 rt_f32_to_f16(float x) {
 
 float rt_f16_to_f32(rt_f16 x) {
     uint32_t sign = (uint32_t)(x.bits & 0x8000u) << 16, e = x.bits >> 10 & 31, m = x.bits & 0x3ffu;
-    if (e == 31) return ((bits32){.u = sign | 0x7f800000u | m << 13}).f;
+    if (e == 31) /* a NaN becomes quiet, as in hardware */
+        return ((bits32){.u = sign | 0x7f800000u | (m ? 0x400000u : 0) | m << 13}).f;
     if (e == 0) {
         bits32 s = {.f = (float)m * 0x1p-24f};
         s.u |= sign;

@@ -12,6 +12,10 @@ typedef void (*rt_task_fn)(void *context, int64_t task, int worker);
 int rt_threads(void);           /* number of workers, >= 1 */
 void rt_threads_set(int count); /* 0 = all cores the process may use */
 void rt_parallel(int64_t tasks, rt_task_fn fn, void *context);
+/* Around a call of a library that threads by OpenMP, so that it runs on the calling thread alone, in a task or outside:
+ *     int before = rt_solo_begin();  dnnl_sgemm(...);  rt_solo_end(before); */
+int rt_solo_begin(void);
+void rt_solo_end(int before);
 
 /* Scratch: at least `bytes` for every worker from now on (grows, never shrinks; kept until rt_scratch_release).
  * rt_scratch(worker) is 64-byte aligned and uninitialised. */

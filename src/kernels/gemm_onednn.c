@@ -1,0 +1,43 @@
+/* gemm_onednn.c - f32 products through oneDNN: the one file that sees its header.
+ *
+ * dnnl_sgemm is a plain C call in versions 2 and 3; the primitives, whose API changed, are not needed for it. It cuts work
+ * by the number of threads, hence rt_solo. A failure it could report (bad arguments) would be our bug. */
+#ifdef RT_ONEDNN
+#include "kernels/gemm.h"
+#include <assert.h>
+#include <oneapi/dnnl/dnnl.h>
+#include <retort/base/threads.h>
+#include <stdio.h>
+
+#if DNNL_VERSION_MAJOR < 2
+#error "oneDNN 2 or newer is needed"
+#endif
+
+static void scale_only(int64_t m, int64_t n, float beta, float *c, int64_t ldc) {
+    for (int64_t i = 0; i < m; i++)
+        for (int64_t j = 0; j < n; j++) c[i * ldc + j] = beta == 0 ? 0 : beta * c[i * ldc + j];
+}
+
+void rt_gemm_f32(char ta, char tb, int64_t m, int64_t n, int64_t k, float alpha, const float *a, int64_t lda, const float *b,
+                 int64_t ldb, float beta, float *c, int64_t ldc) {
+    if (m == 0 || n == 0) return;
+    if (k == 0) {
+        scale_only(m, n, beta, c, ldc);
+        return;
+    }
+    int before = rt_solo_begin();
+    dnnl_status_t status = dnnl_sgemm(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+    rt_solo_end(before);
+    assert(status == dnnl_success);
+    (void)status;
+}
+
+const char *rt_gemm_f32_library(void) {
+    static char text[64]; /* the same text whoever writes it */
+    const dnnl_version_t *v = dnnl_version();
+    snprintf(text, sizeof text, "oneDNN %d.%d.%d", v->major, v->minor, v->patch);
+    return text;
+}
+#else
+typedef int rt_no_onednn; /* gemm_openblas.c has the f32 products */
+#endif

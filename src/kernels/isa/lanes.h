@@ -1,0 +1,88 @@
+/* lanes.h - what the row kernels of every level share: blocks of 16 lanes, multiply-add, exp. Included by isa/ sources only.
+ *
+ * Sums are kept in 16 lanes by hand: the compiler may not reassociate, and a fixed order gives the same bits for 4, 8 and
+ * 16 lanes of hardware. The loops over lanes are `omp simd` so that the compiler makes whole vectors of them; a loop with a
+ * run-time bound would get a scalar tail, which for exp costs as much as a whole row (design/performance.md), so tails go
+ * through a padded copy. */
+#ifndef T
+#ifndef RETORT_KERNELS_LANES_H
+#define RETORT_KERNELS_LANES_H
+#include "kernels/isa.h"
+#include <math.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+
+enum { LANES = 16 };
+#define EACH_LANE(l) _Pragma("omp simd") for (int l = 0; l < LANES; l++)
+#define INLINE static inline __attribute__((always_inline, unused))
+
+/* a b + c: fused where the processor can (v3, v4), else two roundings; calling libm's fmaf on v2 would be 50 times slower. */
+INLINE float fma_f32(float a, float b, float c) {
+#ifdef __FMA__
+    return __builtin_fmaf(a, b, c);
+#else
+    return a * b + c;
+#endif
+}
+INLINE double fma_f64(double a, double b, double c) {
+#ifdef __FMA__
+    return __builtin_fma(a, b, c);
+#else
+    return a * b + c;
+#endif
+}
+
+/* exp for f32: x = n ln2 + r, |r| <= ln2/2; exp r by the polynomial of Cephes' expf (Moshier); 2^n by adding n to the exponent.
+ * At most 1.01 ulp. 0 below -87.3 (the true value nears the subnormals), infinite above 88.72283, NaN stays NaN. */
+INLINE float exp_in_range_f32(float x) { /* -87.3 <= x <= 88.72283 */
+    const float shift = 0x1.8p23f;       /* adding it rounds to an integer */
+    union {
+        float f;
+        uint32_t u;
+    } n = {fma_f32(x, 1.44269504088896341f, shift)}, y;
+    float whole = n.f - shift;
+    float r = fma_f32(whole, 2.12194440e-4f, fma_f32(whole, -0.693359375f, x)); /* ln2 in two parts */
+    float p = 1.9875691500e-4f;
+    p = fma_f32(p, r, 1.3981999507e-3f);
+    p = fma_f32(p, r, 8.3334519073e-3f);
+    p = fma_f32(p, r, 4.1665795894e-2f);
+    p = fma_f32(p, r, 1.6666665459e-1f);
+    p = fma_f32(p, r, 5.0000001201e-1f);
+    y.f = fma_f32(p, r * r, r) + 1.0f;
+    y.u += n.u << 23;
+    return y.f;
+}
+INLINE float exp_f32(float x) {
+    const float lowest = -87.3f, highest = 88.72283f;
+    float y = exp_in_range_f32(x < lowest ? lowest : x > highest ? highest : x);
+    return x < lowest ? 0.0f : x > highest ? INFINITY : y;
+}
+/* The same values for x <= 0 (unspecified for x > 88). */
+INLINE float exp_below_f32(float x) { return x < -87.3f ? 0.0f : exp_in_range_f32(x); }
+INLINE double exp_f64(double x) { return exp(x); }
+INLINE double exp_below_f64(double x) { return exp(x); }
+
+#define RT_BODY "kernels/isa/lanes.h"
+#include "kernels/for_each_type.h"
+#endif
+#else
+/* The lanes' sum and maximum, always by the same tree. */
+INLINE T F(lanes_sum)(const T *lane) {
+    T s[LANES];
+    memcpy(s, lane, sizeof s);
+    for (int width = LANES / 2; width; width /= 2)
+        for (int l = 0; l < width; l++) s[l] += s[l + width];
+    return s[0];
+}
+INLINE T F(lanes_max)(const T *lane) {
+    T m = lane[0];
+    for (int l = 1; l < LANES; l++) m = lane[l] > m ? lane[l] : m;
+    return m;
+}
+/* The last n % 16 elements of a row as a block of 16, filled up with `pad`. */
+INLINE const T *F(lanes_tail)(const T *x, int64_t whole, int64_t n, T pad, T block[LANES]) {
+    for (int l = 0; l < LANES; l++) block[l] = whole + l < n ? x[whole + l] : pad;
+    return block;
+}
+#endif

@@ -1,0 +1,19 @@
+/* measure.h - what this machine reaches, for `retort doctor` and the benchmarks. Returns numbers, prints nothing.
+ *
+ * Rates are medians of 5 after a warm-up. Two product rates, because the first is the usual yardstick and the second is what
+ * the library's own products (padded panels) can reach: a role may show more than 100 % of the first. */
+#ifndef RETORT_KERNELS_MEASURE_H
+#define RETORT_KERNELS_MEASURE_H
+#include <retort/base/status.h>
+
+/* Products 2048x1408x512 and 2048x8192x256 in tiles of 256x512 on all threads, weights [out,in] ('N','T'): GFLOP/s. */
+rt_status rt_measure_product_rate(double *gflops, rt_error *err) RT_NODISCARD;
+/* The same through panels [in,out] with padded rows ('N','N'). */
+rt_status rt_measure_panel_rate(double *gflops, rt_error *err) RT_NODISCARD;
+/* f64 products of 512x512x512 on all threads. */
+rt_status rt_measure_f64_rate(double *gflops, rt_error *err) RT_NODISCARD;
+/* Independent f32 multiply-adds on one core at the chosen ISA level: GFLOP/s. */
+double rt_measure_fma_peak(void);
+/* Copying 64 MiB blocks on all threads: bytes read + bytes written, GB/s. */
+rt_status rt_measure_copy_rate(double *gbytes, rt_error *err) RT_NODISCARD;
+#endif
