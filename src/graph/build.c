@@ -3,16 +3,6 @@
 #include <stdio.h>
 #include <string.h>
 
-rt_graph *rt_graph_new(const char *name) {
-    rt_graph *g = rt_zalloc(sizeof *g);
-    if (!g) return NULL;
-    g->name = rt_arena_strdup(&g->arena, name);
-    g->scope = "";
-    g->n_values = 1; /* 0 is the null reference */
-    rt_graph_segment(g, false);
-    return g;
-}
-
 void rt_graph_free(rt_graph *g) {
     if (!g) return;
     for (int i = 0; g->cache && i < g->n_nodes; i++) rt_free(g->cache[i]);
@@ -38,6 +28,17 @@ static bool grow(void **array, int *capacity, int needed, size_t size) {
     *array = p;
     *capacity = next;
     return true;
+}
+
+rt_graph *rt_graph_new(const char *name) {
+    rt_graph *g = rt_zalloc(sizeof *g);
+    if (!g) return NULL;
+    g->name = rt_arena_strdup(&g->arena, name);
+    g->scope = "";
+    if (!g->name || !grow((void **)&g->values, &g->cap_values, 1, sizeof *g->values)) return rt_graph_free(g), NULL;
+    g->values[g->n_values++] = (rt_value){.producer = -1, .tile_step = -1, .d_from = -1}; /* 0 is the null reference */
+    rt_graph_segment(g, false);
+    return g;
 }
 
 static rt_value *new_value(rt_graph *g) {

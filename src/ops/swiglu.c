@@ -1,0 +1,54 @@
+/* swiglu: y = silu(gate) * up, silu(g) = g / (1 + exp(-g)).   gate_up [N,2F] (gate first) -> y [N,F].
+ * dgate = dy up silu'(gate);  dup = dy silu(gate). Backward keeps gate_up.   Shazeer 2020, eq. 5. */
+#ifndef T
+#include "ops/common.h"
+#include <retort/ops/ops.h>
+
+enum { BLOCK = 64 };
+
+static rt_status infer(rt_graph *g, rt_node *n) {
+    rt_dtype compute;
+    n->prec.weight = RT_NONE;
+    RT_TRY(rt_infer_compute(g, n, &compute));
+    RT_TRY(rt_infer_dtype(g, n, 0, n->prec.in));
+    RT_TRY(rt_infer_shape(g, n, 0, 2, (int64_t[]){-1, -1}));
+    const rt_tensor *x = rt_infer_in(g, n, 0);
+    if (x->dim[1] % 2) return rt_infer_fail(g, n, RT_E_SHAPE, "input 0 has %lld columns, expected an even number (gate and up)", (long long)x->dim[1]);
+    n->worker_scratch = 2 * rt_align64((size_t)(RT_ROWS_MAX * x->dim[1]) * rt_compute_size(n));
+    n->kernel = "row loop";
+    return rt_infer_out(g, n, 0, n->prec.out, 2, (int64_t[]){x->dim[0], x->dim[1] / 2});
+}
+
+#define RT_BODY "ops/swiglu.c"
+#include "kernels/for_each_type.h"
+
+static void forward_rows(const rt_call *c, int64_t r0, int64_t r1, int worker) { RT_BY_TYPE(c, rows, c, r0, r1, worker); }
+static void backward(const rt_call *c) {
+    rt_parallel((c->in[0].dim[0] + BLOCK - 1) / BLOCK, c->node->prec.acc == RT_F64 ? back_f64 : back_f32, (void *)(uintptr_t)c);
+}
+
+const rt_op rt_op_swiglu = {.name = "swiglu", .n_in = 1, .n_out = 1, .row_in = RT_IN(0), .diff = RT_IN(0), .saves = RT_IN(0),
+                            .infer = infer, .forward_rows = forward_rows, .backward = backward};
+
+rt_ref rt_swiglu(rt_graph *g, rt_ref gate_up, rt_prec p, const char *role) {
+    return rt_graph_add(g, &rt_op_swiglu, role, p, NULL, 0, &gate_up, 1, NULL);
+}
+#else
+static void F(rows)(const rt_call *c, int64_t r0, int64_t r1, int worker) {
+    char *s = rt_scratch(worker);
+    int64_t n = r1 - r0, width = c->out[0].dim[1];
+    const T *x = F(rt_tile_in)(&c->in[0], r0, n, &s);
+    T *y = F(rt_tile_out)(&c->out[0], r0, n, &s);
+    for (int64_t i = 0; i < n; i++) F(rt_rows)()->swiglu(x + 2 * i * width, x + (2 * i + 1) * width, y + i * width, width);
+    F(rt_tile_done)(c, &c->out[0], r0, n, y);
+}
+static void F(back)(void *context, int64_t task, int worker) {
+    const rt_call *c = context;
+    char *s = rt_scratch(worker);
+    int64_t N = c->in[0].dim[0], width = c->out[0].dim[1], r0 = task * BLOCK, n = N - r0 < BLOCK ? N - r0 : BLOCK;
+    const T *x = F(rt_tile_in)(&c->in[0], r0, n, &s), *dy = rt_row_ptr(&c->dout[0], r0);
+    T *dx = rt_row_ptr(&c->din[0], r0);
+    for (int64_t i = 0; i < n; i++)
+        F(rt_rows)()->swiglu_backward(x + 2 * i * width, x + (2 * i + 1) * width, dy + i * width, dx + 2 * i * width, dx + (2 * i + 1) * width, width, true);
+}
+#endif
