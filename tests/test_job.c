@@ -137,6 +137,7 @@ static void jobs_that_make_no_sense_are_refused(void) {
         {{"student.max_position=64"}, "data.sequence_length 256 is longer than student.max_position 64"},
         {{"router.policy=switch", "student.experts_per_token=2"}, "router.policy switch sends a token to one expert: found student.experts_per_token 2, expected 1"},
         {{"student.arch=llama", "router.policy=trust"}, "router.policy trust needs experts, and student.arch llama is a dense family"},
+        {{"objective=[{loss: next_token, final_weight: -0.5}]"}, "objective[0]: final_weight -0.5, final_temperature 1: expected >= 0"},
         {{"objective=[{weight: 1}]"}, "objective[0]: 'loss' is not set"},
         {{"objective=[{loss: next_token, weight: 0}]"}, "objective: every weight is 0"},
         {{"objective=[{loss: next_token, temperature: 2}]"}, "objective[0] (next_token): has no temperature"},

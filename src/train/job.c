@@ -52,19 +52,25 @@ static rt_status resolve_student(rt_job *job, rt_error *err) {
                    (long long)s->hidden_size, (long long)s->heads);
 }
 
-static void resolve_objective(rt_job *job) {
+/* -1 is "unset"; the table's range lets through what lies between it and a sensible value. */
+static rt_status resolve_objective(rt_job *job, rt_error *err) {
     rt_job_objective *o = job->objective.item;
     for (int64_t i = 0; i < job->objective.count; i++, o++) {
-        if (o->final_weight < 0) o->final_weight = o->weight;
-        if (o->final_temperature <= 0) o->final_temperature = o->temperature;
+        if (o->final_weight == -1) o->final_weight = o->weight;
+        if (o->final_temperature == -1) o->final_temperature = o->temperature;
+        if (o->final_weight < 0 || o->final_temperature <= 0)
+            return rt_fail(err, RT_E_CONFIG, "objective[%lld]: final_weight %g, final_temperature %g: expected >= 0 and > 0, or -1",
+                           (long long)i, o->final_weight, o->final_temperature);
     }
+    return RT_OK;
 }
 
 rt_status rt_job_finish(rt_job *job, rt_error *err) {
-    if (job->projector.kind == RT_PROJECTOR_AUTO) job->projector.kind = job->teacher.path ? RT_PROJECTOR_SHARED : RT_PROJECTOR_NONE;
+    if (job->projector.kind == RT_PROJECTOR_AUTO)
+        job->projector.kind = job->teacher.path ? RT_PROJECTOR_SHARED : RT_PROJECTOR_NONE;
     RT_TRY(resolve_student(job, err));
     RT_TRY(rt_job_default_objective(job, err));
-    resolve_objective(job);
+    RT_TRY(resolve_objective(job, err));
     return rt_job_check(job, err);
 }
 
@@ -136,7 +142,8 @@ static rt_dtype dtype_of(const char *name) {
 }
 rt_dtype rt_job_role_dtype(const rt_job *job, rt_precision_role role) {
     const rt_job_precision *p = &job->precision;
-    const char *const names[] = {p->embedding, p->attention, p->norm, p->router, p->expert, p->residual, p->head, p->projector, p->loss};
+    const char *const names[] = {p->embedding, p->attention, p->norm, p->router, p->expert,
+                                 p->residual,  p->head,      p->projector, p->loss};
     rt_dtype own = dtype_of(names[role]), student = dtype_of(p->student);
     if (own != RT_NONE || role == RT_ROLE_PROJECTOR) return own;
     bool always_full = role == RT_ROLE_ROUTER || role == RT_ROLE_LOSS;

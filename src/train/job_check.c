@@ -42,7 +42,8 @@ static const char *term_problem(const rt_job *job, const rt_job_objective *o, co
     if (!l->logits && tempered) return "has no temperature";
     if (o->label_smoothing != 0 && strcmp(o->loss, "next_token") != 0) return "has no label_smoothing; next_token has";
     if (o->beta != 0.5 && strcmp(o->loss, "jsd") != 0) return "has no beta; jsd has";
-    if (!l->hidden && (o->student_layer >= 0 || o->teacher_layer >= 0)) return "compares no layers; hidden_mse and hidden_cosine do";
+    bool layers = o->student_layer >= 0 || o->teacher_layer >= 0;
+    if (!l->hidden && layers) return "compares no layers; hidden_mse and hidden_cosine do";
     bool known = job->student.init == RT_INIT_RANDOM;
     return l->hidden && known && o->student_layer >= job->student.layers ? "student_layer is beyond the last block" : NULL;
 }
@@ -79,7 +80,8 @@ static rt_status check_router(const rt_job *job, rt_error *err) {
         return rt_fail(err, RT_E_CONFIG, "router.policy %s needs experts, and student.arch %s is a dense family", policy,
                        job->student.arch);
     if (strcmp(policy, "switch") == 0 && job->student.experts_per_token != 1)
-        return rt_fail(err, RT_E_CONFIG, "router.policy switch sends a token to one expert: found student.experts_per_token %lld, expected 1",
+        return rt_fail(err, RT_E_CONFIG,
+                       "router.policy switch sends a token to one expert: found student.experts_per_token %lld, expected 1",
                        (long long)job->student.experts_per_token);
     return RT_OK;
 }
@@ -93,10 +95,11 @@ static rt_status check_run(const rt_job *job, rt_error *err) {
         return rt_fail(err, RT_E_CONFIG, "data.batch x data.sequence_length: found %lld x %lld tokens, expected at most %d",
                        (long long)job->data.batch, (long long)job->data.sequence_length, INT32_MAX);
     if (job->schedule.warmup > job->schedule.steps)
-        return rt_fail(err, RT_E_CONFIG, "schedule.warmup %lld is longer than schedule.steps %lld", (long long)job->schedule.warmup,
-                       (long long)job->schedule.steps);
+        return rt_fail(err, RT_E_CONFIG, "schedule.warmup %lld is longer than schedule.steps %lld",
+                       (long long)job->schedule.warmup, (long long)job->schedule.steps);
     if (job->optimizer.betas.count != 2)
-        return rt_fail(err, RT_E_CONFIG, "optimizer.betas: found %lld numbers, expected 2", (long long)job->optimizer.betas.count);
+        return rt_fail(err, RT_E_CONFIG, "optimizer.betas: found %lld numbers, expected 2",
+                       (long long)job->optimizer.betas.count);
     return RT_OK;
 }
 

@@ -127,5 +127,4 @@ rt_status rt_job_student_config(const rt_job *job, int64_t vocab_size, rt_model_
 rt_optim_config rt_job_optim_config(const rt_job *job);
 /* The dtype of a role: its own key, or what it inherits. The projector inherits from the teacher's files: RT_NONE. */
 rt_dtype rt_job_role_dtype(const rt_job *job, rt_precision_role role);
-
 #endif
