@@ -81,7 +81,8 @@ rt_status rt_json_save(const char *path, const json_t *value, rt_error *err) {
     rt_buf b = {0};
     rt_json_dump(value, 2, &b);
     rt_buf_putc(&b, '\n');
-    rt_status status = b.failed ? rt_fail(err, RT_E_NOMEM, "%s: out of memory", path) : rt_file_write_atomic(path, b.data, b.size, err);
+    rt_status status = b.failed ? rt_fail(err, RT_E_NOMEM, "%s: out of memory", path)
+                                : rt_file_write_atomic(path, b.data, b.size, err);
     rt_buf_free(&b);
     return status;
 }

@@ -43,7 +43,7 @@ void rt_shard_writer_free(rt_shard_writer *w); /* without commit: removes the te
 
 /* ---- reading. Opening maps the file and reads all of it once: a shard that opened is sound. */
 typedef struct rt_shard rt_shard;
-/* vocab->bos and eos are used unless X.bin.json has them (they must agree when vocab->size is known). RT_E_INPUT names file,
+/* `vocab` is copied, its token_bytes borrowed until close. Its bos and eos are used unless X.bin.json has them (they must agree when vocab->size is known). RT_E_INPUT names file,
  * position and token: bad magic, version or size, a token >= vocab->size, sidecars that do not belong, another tokenizer. */
 rt_status rt_shard_open(rt_shard **s, const char *path, const rt_vocab *vocab, rt_error *err) RT_NODISCARD;
 void rt_shard_close(rt_shard *s); /* NULL is fine */

@@ -12,7 +12,8 @@ typedef struct rt_token_stream rt_token_stream;
 
 /* An empty stream. `vocab` is copied; its hash and token_bytes are borrowed until rt_token_stream_free. */
 rt_status rt_token_stream_new(rt_token_stream **s, const rt_vocab *vocab, rt_error *err) RT_NODISCARD;
-/* Appends one document (as rt_shard_writer_add), kept in memory: 6 bytes per token. */
+/* Appends one document (as rt_shard_writer_add), kept in memory: 6 bytes per token. After a failure to append, only
+ * rt_token_stream_free is allowed. */
 rt_status rt_token_stream_add(rt_token_stream *s, const int32_t *ids, const uint32_t *bytes, int64_t n, rt_error *err) RT_NODISCARD;
 /* Appends a shard, mapped; the file must stay as it is until rt_token_stream_free. A stream made with RT_VOCAB_NONE takes
  * bos and eos from the first shard's description; later ones must agree. */
