@@ -46,9 +46,9 @@ typedef struct run {
     double gain;
 } run;
 
-static bool differentiable(const op_operand *o) { return (o->role == OP_IN || o->role == OP_OUT || o->role == OP_WEIGHT) && !o->fixed; }
+static bool differentiable(const op_operand *o) { return (o->role == OP_IN || o->role == OP_OUT || o->role == OP_WEIGHT || o->role == OP_GATE) && !o->fixed; }
 static rt_dtype operand_dtype(const op_operand *o, rt_prec p) {
-    return o->role == OP_IN ? p.in : o->role == OP_OUT ? p.out : o->role == OP_WEIGHT ? p.weight : o->role == OP_ACC ? p.acc : RT_I32;
+    return o->role == OP_IN ? p.in : o->role == OP_OUT ? p.out : o->role == OP_WEIGHT ? p.weight : o->role == OP_ACC || o->role == OP_GATE ? p.acc : RT_I32;
 }
 static int operands(const op_case *c) {
     int n = 0;
@@ -148,9 +148,9 @@ static int outputs_of(const run *r) {
     return n;
 }
 /* Rounding of the storage type at this magnitude, plus the accumulator's. */
-static double allowance(rt_dtype t, double reference, double scale, double tolerance) {
+static double allowance(rt_dtype t, rt_dtype acc, double reference, double scale, double tolerance) {
     double half = t == RT_F16 ? fabs(reference) * 0x1.02p-11 + 0x1p-25 : t == RT_BF16 ? fabs(reference) * 0x1.02p-8 : 0;
-    return half + (t == RT_F64 ? 1e-12 * scale : tolerance * scale);
+    return half + (acc == RT_F64 ? 1e-12 * scale : tolerance * scale);
 }
 static void against_reference(const op_case *c, rt_prec p, const char *label, bool integers) {
     run r;
@@ -163,7 +163,7 @@ static void against_reference(const op_case *c, rt_prec p, const char *label, bo
             double scale = largest(&want[k]), worst = 0;
             int64_t at = -1;
             for (int64_t i = 0; i < rt_tensor_count(got); i++) {
-                double d = fabs(rt_get(got, i) - rt_get(&want[k], i)), a = integers ? 0 : allowance(got->dtype, rt_get(&want[k], i), scale, c->tolerance > 0 ? c->tolerance : 2e-6);
+                double d = fabs(rt_get(got, i) - rt_get(&want[k], i)), a = integers ? 0 : allowance(got->dtype, p.acc, rt_get(&want[k], i), scale, c->tolerance > 0 ? c->tolerance : 2e-6);
                 if (!(d <= a) && !(d - a <= worst)) worst = d - a, at = i;
             }
             RT_CHECK(at < 0, "%s output %d differs at %lld: %.17g, reference %.17g (repeat: --suite ops --case %s)", label, k, (long long)at,

@@ -140,10 +140,14 @@ static bool take_inputs(rt_graph *g, rt_node *n, const rt_ref *in, int n_in) {
     return true;
 }
 
+bool rt_infer_differentiated(const rt_graph *g, const rt_node *n) {
+    bool needs = false;
+    for (int k = 0; k < n->op->n_in; k++) needs |= (n->op->diff & RT_IN(k)) && n->in[k].id > 0 && g->values[n->in[k].id].needs_grad;
+    return needs;
+}
 /* Outputs depend on a trained parameter when a differentiated input does. */
 static void spread_gradients(rt_graph *g, const rt_node *n) {
-    bool needs = false;
-    for (int k = 0; k < n->op->n_in; k++) needs |= (n->op->diff & RT_IN(k)) && g->values[n->in[k].id].needs_grad && n->in[k].id > 0;
+    bool needs = rt_infer_differentiated(g, n);
     for (int k = 0; needs && k < n->op->n_out; k++)
         if (rt_dtype_is_float(g->values[n->out[k].id].t.dtype)) g->values[n->out[k].id].needs_grad = true;
 }
