@@ -67,9 +67,8 @@ static rt_ref mixture(const builder *b, rt_ref x, int l) {
     rt_prec scores = rt_role_prec(b->p, rt_role_router, act(b, rt_role_router), wide);
     rt_ref h = norm(b, x, RT_WEIGHT_FFN_NORM, l, rt_role_norm, "ffn_norm");
     out->scores = rt_linear(b->g, as(b, h, act(b, rt_role_router), "router_in"), weight(b, RT_WEIGHT_ROUTER, l), scores, "router");
-    rt_router_context rc = {.experts = c->experts, .k = c->experts_per_token, .renormalise = c->norm_topk, .layer = l,
-                            .prec = rt_prec_uniform(wide), .state = b->o->state};
-    rt_routing r = rt_router_build(b->o->router, b->g, &rc, out->scores);
+    rt_prec route = {wide, RT_NONE, wide, wide, wide};
+    rt_routing r = rt_route(b->g, out->scores, c->experts_per_token, c->norm_topk, route, "route");
     out->weights = r.weights;
     out->ids = r.ids;
     rt_prec p = rt_role_prec(b->p, rt_role_expert, act(b, rt_role_expert), residual), sum = {residual, RT_NONE, wide, residual, wide};

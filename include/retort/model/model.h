@@ -7,7 +7,6 @@
 #define RETORT_MODEL_MODEL_H
 #include <retort/graph/graph.h>
 #include <retort/model/weights.h>
-#include <retort/routers/router.h>
 
 typedef struct rt_model_inputs { /* i32 [N] each; text/batch.h */
     rt_ref ids, position, start, valid;
@@ -17,8 +16,6 @@ typedef struct rt_model_options {
     int64_t length;             /* rows of a window, T: the longest document segment */
     bool recompute;             /* blocks are recomputed in backward: less memory, same bits */
     bool trace;                 /* coherence sums of the experts; no other bit changes */
-    const rt_router *router;    /* NULL: topk */
-    const rt_router_state *state; /* of the policy; NULL where it has none */
 } rt_model_options;
 
 typedef struct rt_model_layer { /* of an MoE layer; null references in a dense one */
