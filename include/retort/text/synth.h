@@ -34,7 +34,8 @@ rt_status rt_synth_measure(const char *path, rt_synth_entropy *out, rt_error *er
 
 /* Writes dir/train.txt (90 % of `bytes`), valid.txt and test.txt (5 % each; every file ends with the story that reaches
  * its size), stories separated by blank lines, each file from its own stream, and source.json with what is needed to
- * read them and the exact entropy of each. The folder is made if needed. RT_E_ARG: bytes < 10000 or > 2^40. */
+ * read them and the exact entropy of each. The folder is made if needed. RT_E_ARG: bytes < 10000 or > 2^40, seed >=
+ * 2^63. */
 rt_status rt_synth_write(const char *dir, int64_t bytes, uint64_t seed, rt_synth_entropy files[3],
                          rt_error *err) RT_NODISCARD;
 #endif
