@@ -38,15 +38,16 @@ static void expect_tokens(const rt_shard *s, const char *wanted) { /* "!" marks 
     int64_t n = rt_shard_about(s)->tokens;
     rt_shard_read(s, 0, n, ids, spans);
     for (int64_t i = 0; i < n; i++)
-        rt_buf_printf(&text, "%s%s%d:%d", i ? " " : "", spans[i] & RT_SPAN_FIRST ? "!" : "", ids[i], spans[i] & RT_SPAN_BYTES);
+        rt_buf_printf(&text, "%s%s%d:%d", i ? " " : "", spans[i] & RT_SPAN_FIRST ? "!" : "", ids[i],
+                      spans[i] & RT_SPAN_BYTES);
     RT_CHECK(strcmp(text.data, wanted) == 0, "found %s, expected %s", text.data, wanted);
     rt_buf_free(&text);
 }
 
 static void documents_are_laid_out(void) {
     static const rt_vocab *const vocabs[] = {&two, &one, &none};
-    static const char *const wanted[] = {"!1:0 10:1 11:0 12:7 2:0 !1:0 20:300 21:2 2:0", "!0:0 10:1 11:0 12:7 !0:0 20:300 21:2 !0:0",
-                                         "!10:1 11:0 12:7 !20:300 21:2"};
+    static const char *const wanted[] = {"!1:0 10:1 11:0 12:7 2:0 !1:0 20:300 21:2 2:0",
+                                         "!0:0 10:1 11:0 12:7 !0:0 20:300 21:2 !0:0", "!10:1 11:0 12:7 !20:300 21:2"};
     for (int i = 0; i < 3; i++) {
         rt_error err = {0};
         rt_shard_info info;
@@ -148,7 +149,8 @@ static bool refused(const char *path, const char *what, size_t at) {
         rt_shard_close(s);
         return false;
     }
-    RT_CHECK(status == RT_E_INPUT && strstr(err.text, "x.bin"), "%s %zu: %s %s", what, at, rt_status_name(status), err.text);
+    RT_CHECK(status == RT_E_INPUT && strstr(err.text, "x.bin"), "%s %zu: %s %s", what, at, rt_status_name(status),
+             err.text);
     return true;
 }
 
@@ -164,7 +166,8 @@ static void every_damage_is_found_or_harmless(void) {
         for (size_t n = 0; n < good.size; n++) {
             replace(file, good.data, n);
             /* all but the last newline of the description is needed */
-            if (!refused(path, "truncated at", n) && !(f == 2 && n == good.size - 1)) RT_FAILF("%s cut at %zu is accepted", names[f], n);
+            if (!refused(path, "truncated at", n) && !(f == 2 && n == good.size - 1))
+                RT_FAILF("%s cut at %zu is accepted", names[f], n);
         }
         replace(file, good.data, good.size);
         rt_buf_putc(&good, 'x');
@@ -219,7 +222,8 @@ static void a_full_disk_leaves_nothing(void) {
         if (rt_file_exists(path)) {
             RT_CHECK(rt_shard_open(&s, path, &two, &err) == RT_OK, "write %lld left a broken shard", (long long)nth);
             rt_shard_close(s);
-        } else if (rmdir(dir) != 0) RT_FAILF("write %lld left files behind", (long long)nth);
+        } else if (rmdir(dir) != 0)
+            RT_FAILF("write %lld left files behind", (long long)nth);
     }
     RT_FAILF("never succeeded");
 }
@@ -253,7 +257,9 @@ static void lines_of_ids_and_back(void) {
     out.size = 0;
     RT_OK_OR_FAIL(rt_decode_files(&ids, 1, t, false, collect, &out, &err));
     CU_ASSERT_STRING_EQUAL(out.data, "ab cab\n\nfa\n");
-    static const char *const bad[] = {"1 2\n3 x4\n", "1\n2 99\n", "7 99999999999\n"}, *const found[] = {"ids.txt:2: column 3: not a token id (found \"x4\")", "ids.txt:2", "ids.txt:1: column 3"};
+    static const char *const bad[] = {"1 2\n3 x4\n", "1\n2 99\n", "7 99999999999\n"},
+                             *const found[] = {"ids.txt:2: column 3: not a token id (found \"x4\")", "ids.txt:2",
+                                               "ids.txt:1: column 3"};
     for (int i = 0; i < 3; i++) {
         rt_error e = {0};
         replace(ids, bad[i], strlen(bad[i]));
@@ -280,7 +286,8 @@ static void text_and_shard_give_one_stream(void) {
     RT_OK_OR_FAIL(rt_token_stream_load(&s[0], &text, 1, &o, t, &v, &err));
     RT_OK_OR_FAIL(rt_token_stream_load(&s[1], &bin, 1, NULL, NULL, NULL, &err));
     rt_token_stream_info n[2] = {rt_token_stream_about(s[0]), rt_token_stream_about(s[1])};
-    CU_ASSERT_TRUE(n[0].tokens == n[1].tokens && n[0].documents == 3 && n[1].documents == 3 && n[1].bytes == 11 && n[1].bytes_known);
+    CU_ASSERT_TRUE(n[0].tokens == n[1].tokens && n[0].documents == 3 && n[1].documents == 3 && n[1].bytes == 11 &&
+                   n[1].bytes_known);
     char hash[2][65];
     for (int i = 0; i < 2; i++) {
         rt_token_view all = rt_token_stream_all(s[i]);
@@ -291,7 +298,8 @@ static void text_and_shard_give_one_stream(void) {
     CU_ASSERT_EQUAL(rt_token_stream_load(&s[0], &text, 1, NULL, NULL, NULL, NULL), RT_E_ARG);
     rt_buf out = {0};
     RT_OK_OR_FAIL(rt_shard_inspect(bin, t, 4, &out, &err));
-    RT_CHECK(out.data && strstr(out.data, "documents: 3\n") && strstr(out.data, "front_text: ab cab\n"), "%s", out.data);
+    RT_CHECK(out.data && strstr(out.data, "documents: 3\n") && strstr(out.data, "front_text: ab cab\n"), "%s",
+             out.data);
     rt_buf_free(&out);
     rt_tokenizer_vocab_free(&v);
     rt_tokenizer_free(t);

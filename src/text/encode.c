@@ -47,11 +47,13 @@ static rt_status count_bytes(work *w, rt_error *err) {
         rt_free(w->bytes);
         w->room = w->ids.size + w->ids.size / 2;
         w->bytes = rt_alloc(rt_array_bytes((size_t)w->room, sizeof *w->bytes));
-        if (!w->bytes) return w->room = 0, rt_fail(err, RT_E_NOMEM, "out of memory for %lld tokens", (long long)w->ids.size);
+        if (!w->bytes)
+            return w->room = 0, rt_fail(err, RT_E_NOMEM, "out of memory for %lld tokens", (long long)w->ids.size);
     }
     for (int64_t i = 0; i < w->ids.size; i++) {
         int64_t n = w->spans.data[i].end - w->spans.data[i].begin;
-        w->bytes[i] = rt_tokenizer_is_special(w->tokenizer, w->ids.data[i]) ? 0 : (uint32_t)(n < UINT32_MAX ? n : UINT32_MAX);
+        w->bytes[i] =
+            rt_tokenizer_is_special(w->tokenizer, w->ids.data[i]) ? 0 : (uint32_t)(n < UINT32_MAX ? n : UINT32_MAX);
     }
     return RT_OK;
 }
@@ -95,9 +97,12 @@ static bool is_shard(const char *path) {
     return n > 4 && strcasecmp(path + n - 4, ".bin") == 0;
 }
 
-static rt_status load_file(rt_token_stream *s, const char *path, const rt_corpus_options *o, const rt_tokenizer *t, rt_error *err) {
+static rt_status load_file(rt_token_stream *s, const char *path, const rt_corpus_options *o, const rt_tokenizer *t,
+                           rt_error *err) {
     if (is_shard(path)) return rt_token_stream_add_shard(s, path, err);
-    if (!t) return rt_fail(err, RT_E_ARG, "%s: text needs a tokenizer; without one only token shards (.bin) can be read", path);
+    if (!t)
+        return rt_fail(err, RT_E_ARG, "%s: text needs a tokenizer; without one only token shards (.bin) can be read",
+                       path);
     return encode_files(&path, 1, o, t, to_stream, s, err);
 }
 
@@ -121,8 +126,8 @@ static rt_status to_shard(void *context, const int32_t *ids, const uint32_t *byt
     return rt_shard_writer_add(context, ids, bytes, n, err);
 }
 
-rt_status rt_shard_make(const char *out, const char *const *paths, int count, const rt_corpus_options *o, const rt_tokenizer *t,
-                        rt_shard_info *info, rt_error *err) {
+rt_status rt_shard_make(const char *out, const char *const *paths, int count, const rt_corpus_options *o,
+                        const rt_tokenizer *t, rt_shard_info *info, rt_error *err) {
     rt_vocab v = {rt_tokenizer_size(t), rt_tokenizer_bos(t), rt_tokenizer_eos(t), rt_tokenizer_hash(t), NULL};
     rt_shard_writer *w;
     RT_TRY(rt_shard_writer_open(&w, out, &v, err));

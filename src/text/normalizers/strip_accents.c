@@ -11,8 +11,8 @@ static bool is_mark(int32_t c) {
 static rt_status run(const tok_step *s, const tok_matcher *m, const tok_view *in, tok_text *out, rt_error *err) {
     (void)s, (void)m, (void)err;
     for (size_t i = 0, length; i < in->n; i += length)
-        if (!is_mark(utf8_get(in->s + i, in->n - i, &length))) tok_text_copy(out, in, i, i + length);
+        if (!is_mark(rt_utf8_get(in->s + i, in->n - i, &length))) rt_tok_text_copy(out, in, i, i + length);
     return RT_OK;
 }
 
-const tok_kind tok_normalizer_strip_accents = {.type = "StripAccents", .normalize = run};
+const tok_kind rt_tok_normalizer_strip_accents = {.type = "StripAccents", .normalize = run};
