@@ -79,7 +79,7 @@ static rt_status describe(const char *path, json_t *value, rt_buf *out, rt_error
 
 static rt_status run(rt_context *c, const void *given, rt_error *err) {
     const arguments *a = given;
-    const char *path;
+    const char *path = a->path;
     json_t *manifest;
     rt_buf page = {0};
     RT_TRY(find(c, a->path, &path, err));
