@@ -108,7 +108,7 @@ static __attribute__((noinline)) void F(block_3)(int rows, const F(block_operand
 /* How many vectors wide the next column of blocks is; 4 left are two of 2, not 3 and 1. */
 INLINE int F(block_width)(int64_t left) { return left == 4 ? 2 : left < BLOCK_VECTORS ? (int)left : BLOCK_VECTORS; }
 
-static void F(block_product)(int64_t m, int64_t n, int64_t K, const T *A, int64_t rs, int64_t cs, const T *B, int64_t ldb, T *C,
+static __attribute__((unused)) void F(block_product)(int64_t m, int64_t n, int64_t K, const T *A, int64_t rs, int64_t cs, const T *B, int64_t ldb, T *C,
                              int64_t ldc, bool add) {
     const int64_t width = VECTOR_BYTES / (int64_t)sizeof(T);
     for (int64_t j = 0; j < n;) {
