@@ -14,6 +14,7 @@ typedef enum op_role {
     OP_IN,      /* dtype prec.in */
     OP_OUT,     /* dtype prec.out (residuals) */
     OP_WEIGHT,  /* dtype prec.weight */
+    OP_GATE,    /* dtype prec.acc, differentiated (routing weights) */
     OP_ACC,     /* dtype prec.acc, not differentiated (rope tables) */
     OP_INTEGER, /* i32, filled by the case */
 } op_role;

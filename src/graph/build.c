@@ -140,10 +140,14 @@ static bool take_inputs(rt_graph *g, rt_node *n, const rt_ref *in, int n_in) {
     return true;
 }
 
+bool rt_infer_differentiated(const rt_graph *g, const rt_node *n) {
+    bool needs = false;
+    for (int k = 0; k < n->op->n_in; k++) needs |= (n->op->diff & RT_IN(k)) && n->in[k].id > 0 && g->values[n->in[k].id].needs_grad;
+    return needs;
+}
 /* Outputs depend on a trained parameter when a differentiated input does. */
 static void spread_gradients(rt_graph *g, const rt_node *n) {
-    bool needs = false;
-    for (int k = 0; k < n->op->n_in; k++) needs |= (n->op->diff & RT_IN(k)) && g->values[n->in[k].id].needs_grad && n->in[k].id > 0;
+    bool needs = rt_infer_differentiated(g, n);
     for (int k = 0; needs && k < n->op->n_out; k++)
         if (rt_dtype_is_float(g->values[n->out[k].id].t.dtype)) g->values[n->out[k].id].needs_grad = true;
 }
@@ -207,10 +211,11 @@ rt_status rt_infer_shape(rt_graph *g, const rt_node *n, int k, int ndim, const i
 }
 
 rt_status rt_infer_out(rt_graph *g, rt_node *n, int k, rt_dtype t, int ndim, const int64_t *dim) {
+    rt_tensor shape = rt_tensor_make(t, ndim, dim, NULL); /* before the values move: dim may lie in one of them */
     rt_value *v = new_value(g);
     if (!v) return g->error.status;
-    v->t = rt_tensor_make(t, ndim, dim, NULL);
-    v->d = rt_tensor_make(gradient_dtype(t), ndim, dim, NULL);
+    v->t = v->d = shape;
+    v->d.dtype = gradient_dtype(t);
     v->name = n->role;
     v->producer = g->n_nodes;
     n->out[k] = last_value(g);

@@ -6,7 +6,7 @@
 #include <strings.h>
 #include "text/input.h"
 #include "text/record.h"
-#include "text/utf8.h"
+#include "text/text_check.h"
 
 enum { READ = 1 << 16 };
 typedef enum separator { NONE, LINE, BLANK_LINE, TEXT } separator;
@@ -228,7 +228,7 @@ static rt_status step(rt_corpus *c, rt_document *d, bool *found, rt_error *err) 
         /* after the last line end, or with nothing but blank lines left, there is no further document */
         skip = !p.bytes && c->ended && !p.delimited;
     }
-    *found = !skip && (p.bytes || c->options.keep_empty);
+    *found = !skip && (c->options.keep_empty || !blank(&p));
     if (!*found) return RT_OK;
     p.text[p.bytes] = 0; /* the byte is the buffer's terminator or a stripped separator */
     *d = (rt_document){p.text, p.bytes, c->path, p.line};

@@ -1,7 +1,7 @@
-/* record.c - the text of one JSONL record, through jansson. */
-#include "text/record.h"
-#include <jansson.h>
+/* record.c - the text of one JSONL record. */
+#include <retort/base/json.h>
 #include <string.h>
+#include "text/record.h"
 
 static rt_status missing(const json_t *object, const char *key, const char *path, int64_t number, rt_error *err) {
     enum { NAMES = 64 };
@@ -33,12 +33,15 @@ static rt_status text_of(const json_t *record, const char *key, const char *path
 
 rt_status rt_record_text(const char *line, size_t bytes, const char *key, const char *path, int64_t number, rt_buf *out,
                          rt_error *err) {
-    json_error_t e;
-    json_t *record = json_loadb(line, bytes, JSON_ALLOW_NUL | JSON_DECODE_ANY | JSON_REJECT_DUPLICATES, &e);
-    if (!record && json_error_code(&e) == json_error_out_of_memory)
-        return rt_fail(err, RT_E_NOMEM, "%s:%lld: out of memory for a record", path, (long long)number);
-    if (!record) return rt_fail(err, RT_E_INPUT, "%s:%lld:%d: not JSON: %s", path, (long long)number, e.column, e.text);
-    rt_status s = text_of(record, key, path, number, out, err);
+    json_t *record;
+    rt_error e = {0};
+    rt_status s = rt_json_parse(line, bytes, "", &record, &e);
+    if (s == RT_E_NOMEM) return rt_fail(err, s, "%s:%lld: out of memory for a record", path, (long long)number);
+    if (s != RT_OK) { /* ":1:COLUMN: reason", since a record is one line */
+        const char *reason = strncmp(e.text, ":1:", 3) == 0 ? e.text + 3 : e.text;
+        return rt_fail(err, s, "%s:%lld:%s", path, (long long)number, reason);
+    }
+    s = text_of(record, key, path, number, out, err);
     json_decref(record);
     return s;
 }

@@ -5,7 +5,7 @@
 #include <retort/base/status.h>
 #include <stdint.h>
 
-/* Appends the string member `key` of the JSON object in `line` to `out` (which may contain NUL). path and number are for the
+/* Appends the string member `key` of the JSON object in `line` to `out`. path and number are for the
  * error, which names the nearest key when the member is missing. */
 rt_status rt_record_text(const char *line, size_t bytes, const char *key, const char *path, int64_t number, rt_buf *out,
                          rt_error *err) RT_NODISCARD;

@@ -71,6 +71,7 @@ rt_ref rt_graph_add(rt_graph *g, const rt_op *op, const char *role, rt_prec prec
 bool rt_infer_has(const rt_node *n, int k);                              /* the optional input is there */
 const rt_tensor *rt_infer_in(const rt_graph *g, const rt_node *n, int k); /* shape and dtype (data may be NULL) */
 bool rt_infer_constant(const rt_graph *g, const rt_node *n, int k);      /* a weight that never changes: may be cached */
+bool rt_infer_differentiated(const rt_graph *g, const rt_node *n);       /* some input leads to a trained parameter: backward may run */
 /* Refusals. The first names both sides: "student.layers.3.ffn_norm (rmsnorm): input 0 is f32, the contract says bf16; ..." */
 rt_status rt_infer_dtype(rt_graph *g, const rt_node *n, int k, rt_dtype expected);
 rt_status rt_infer_shape(rt_graph *g, const rt_node *n, int k, int ndim, const int64_t *dim); /* dim -1: any */

@@ -25,9 +25,11 @@ rt_ref rt_rope(rt_graph *g, rt_ref x, rt_ref position, rt_ref cos, rt_ref sin, i
                const char *role);
 
 /* Causal grouped-query attention over the rows start[i]..i (start i32 [N]: first row of i's document; start[i] <= i, and
- * rows of a document are contiguous).   qkv [N,(H + 2 Hk) head_dim] (in) -> [N, H head_dim] (out). Scale 1/sqrt(head_dim). */
+ * rows of a document are contiguous).   qkv [N,(H + 2 Hk) head_dim] (in): the columns of all query heads, then of all key
+ * heads, then of all value heads -> [N, H head_dim] (out). Scale 1/sqrt(head_dim). */
 typedef struct rt_heads {
     int64_t heads, kv_heads, head_dim;
+    int64_t max_length; /* rows of the longest document: sizes the scratch; a longer one fails at run time. 0: N */
 } rt_heads;
 rt_ref rt_attention(rt_graph *g, rt_ref qkv, rt_ref start, rt_heads heads, rt_prec p, const char *role);
 

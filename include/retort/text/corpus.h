@@ -9,7 +9,8 @@
  *   blank_line    a run of lines that are not blank                 the last \n or \r\n of the run; the blank lines
  *   other text    what lies between two occurrences of the text     one \n or \r\n on each side of the text; at the file's end
  *
- * Empty documents are skipped (unless keep_empty); a file without any is RT_E_INPUT. Every document is valid UTF-8. */
+ * Documents of nothing but white space (space, tab, \r, \n) are skipped unless keep_empty; a file without any other is
+ * RT_E_INPUT. Every document is valid UTF-8. */
 #ifndef RETORT_TEXT_CORPUS_H
 #define RETORT_TEXT_CORPUS_H
 #include <retort/base/status.h>
@@ -21,7 +22,7 @@ typedef struct rt_corpus_options {
     rt_corpus_format format; /* AUTO: JSONL when the name ends in .jsonl, .ndjson (or these with .gz), text otherwise */
     const char *separator;   /* NULL or "none", "line", "blank_line", or the separating text itself; text files only */
     const char *key;         /* JSONL: the member holding the text; NULL = "text" */
-    bool keep_empty;         /* hand out empty documents too, and accept a file without any */
+    bool keep_empty;         /* hand out blank documents too, and accept a file without any */
     int64_t max_bytes;       /* longest document or line accepted; 0 = 1 GiB */
 } rt_corpus_options;
 
