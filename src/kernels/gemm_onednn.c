@@ -39,5 +39,5 @@ const char *rt_gemm_f32_library(void) {
     return text;
 }
 #else
-typedef int rt_no_onednn; /* gemm_openblas.c has the f32 products */
+typedef int rt_no_onednn; /* gemm.c has the f32 products */
 #endif

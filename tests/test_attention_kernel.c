@@ -1,0 +1,208 @@
+/* test_attention_kernel.c - tiled attention against naive f64, causality in bits, every ISA level, any sizes. */
+#ifndef T
+#include "harness.h"
+#include "kernels/attention.h"
+#include "kernels/isa.h"
+#include <math.h>
+#include <retort/base/mem.h>
+#include <retort/base/rng.h>
+#include <string.h>
+
+/* length, head_dim, query heads per key-value head */
+typedef struct attention_case {
+    int64_t n, d, group;
+} attention_case;
+static const attention_case cases[] = {{1, 8, 1},   {2, 1, 2},   {17, 8, 2},  {31, 12, 1},  {33, 16, 3},  {64, 20, 1},
+                                       {65, 24, 2}, {100, 64, 1}, {257, 33, 1}, {300, 16, 2}, {545, 128, 1}, {1100, 5, 1}};
+static const char *const levels[] = {"v2", "v3", "v4", "base"};
+#define COUNT(a) ((int)(sizeof(a) / sizeof *(a)))
+
+typedef struct naive {
+    double *o, *lse, *dq, *dk, *dv, top; /* top: the largest score */
+} naive;
+
+static double *zeros(int64_t n) { return rt_zalloc((size_t)n * sizeof(double)); }
+static naive naive_new(attention_case c) {
+    int64_t q = c.n * c.d * c.group, k = c.n * c.d;
+    return (naive){zeros(q), zeros(c.n * c.group), zeros(q), zeros(k), zeros(k), 0};
+}
+static void naive_free(naive *r) { rt_free(r->o), rt_free(r->lse), rt_free(r->dq), rt_free(r->dk), rt_free(r->dv); }
+
+#define RT_BODY "test_attention_kernel.c"
+#include "kernels/for_each_type.h"
+#else
+
+typedef struct F(data) {
+    attention_case c;
+    int64_t ldq, ldkv;
+    T scale, *q, *k, *v, *o, *lse, *d_o, *dq, *dk, *dv;
+} F(data);
+
+static T *F(normal)(int64_t n, uint64_t stream, double scale) {
+    rt_rng r = rt_rng_make(7, "attention", stream);
+    T *x = rt_alloc((size_t)n * sizeof(T));
+    for (int64_t i = 0; i < n; i++) x[i] = (T)(scale * rt_rng_normal(r, (uint64_t)i));
+    return x;
+}
+static F(data) F(data_new)(attention_case c) { /* rows lie apart, as in a fused qkv array */
+    F(data) a = {.c = c, .ldq = c.group * c.d + 3, .ldkv = c.d + 5, .scale = (T)(1 / sqrt((double)c.d))};
+    a.q = F(normal)(c.n * a.ldq, 1, 1.5), a.k = F(normal)(c.n * a.ldkv, 2, 1.5), a.v = F(normal)(c.n * a.ldkv, 3, 1);
+    a.d_o = F(normal)(c.n * a.ldq, 4, 1), a.o = F(normal)(c.n * a.ldq, 5, 0), a.lse = F(normal)(c.n * c.group, 6, 0);
+    a.dq = F(normal)(c.n * a.ldq, 7, 0), a.dk = F(normal)(c.n * a.ldkv, 8, 0), a.dv = F(normal)(c.n * a.ldkv, 9, 0);
+    return a;
+}
+static void F(data_free)(F(data) * a) {
+    void *all[] = {a->q, a->k, a->v, a->o, a->lse, a->d_o, a->dq, a->dk, a->dv};
+    for (int i = 0; i < COUNT(all); i++) rt_free(all[i]);
+}
+
+static void F(forward)(const F(data) * a, int64_t n) {
+    void *w = rt_alloc(F(rt_attention_forward_workspace)(n, a->c.d));
+    for (int64_t h = 0; h < a->c.group; h++)
+        F(rt_attention_forward)(&(F(rt_attention_forward_call)){n, a->c.d, a->scale, a->q + h * a->c.d, a->ldq, a->k, a->v, a->ldkv,
+                                                                a->o + h * a->c.d, a->ldq, a->lse + h, a->c.group}, w);
+    rt_free(w);
+}
+static void F(backward)(const F(data) * a) {
+    void *w = rt_alloc(F(rt_attention_backward_workspace)(a->c.n, a->c.d));
+    F(rt_attention_backward)(&(F(rt_attention_backward_call)){a->c.n, a->c.d, a->c.group, a->scale, a->q, a->ldq, a->k, a->v, a->ldkv, a->o,
+                                                              a->d_o, a->ldq, a->lse, a->c.group, 1, a->dq, a->ldq, a->dk, a->dv, a->ldkv}, w);
+    rt_free(w);
+}
+
+/* One row of one head, straight from the formulas in attention.h. p is scratch [n]. */
+static void F(naive_row)(const F(data) * a, naive *r, int64_t h, int64_t i, double *p) {
+    int64_t d = a->c.d, at = i * a->ldq + h * d, out = (i * a->c.group + h) * d;
+    double top = -INFINITY, sum = 0, o_do = 0;
+    for (int64_t j = 0; j <= i; j++) {
+        p[j] = 0;
+        for (int64_t x = 0; x < d; x++) p[j] += (double)a->q[at + x] * (double)a->k[j * a->ldkv + x];
+        top = fmax(top, p[j] *= (double)a->scale);
+    }
+    for (int64_t j = 0; j <= i; j++) sum += exp(p[j] - top);
+    r->lse[i * a->c.group + h] = top + log(sum);
+    for (int64_t j = 0; j <= i; j++) r->top = fmax(r->top, fabs(p[j]));
+    for (int64_t j = 0; j <= i; j++) {
+        p[j] = exp(p[j] - top) / sum;
+        for (int64_t x = 0; x < d; x++) r->o[out + x] += p[j] * (double)a->v[j * a->ldkv + x];
+    }
+    for (int64_t x = 0; x < d; x++) o_do += r->o[out + x] * (double)a->d_o[at + x];
+    for (int64_t j = 0; j <= i; j++) {
+        double dp = 0, ds;
+        for (int64_t x = 0; x < d; x++) dp += (double)a->d_o[at + x] * (double)a->v[j * a->ldkv + x];
+        ds = p[j] * (dp - o_do) * (double)a->scale;
+        for (int64_t x = 0; x < d; x++) {
+            r->dq[out + x] += ds * (double)a->k[j * a->ldkv + x];
+            r->dk[j * d + x] += ds * (double)a->q[at + x];
+            r->dv[j * d + x] += p[j] * (double)a->d_o[at + x];
+        }
+    }
+}
+
+/* max |x - y| / max |y|, x [rows, width] with stride ld, y packed. */
+static double F(distance)(const T *x, int64_t ld, const double *y, int64_t rows, int64_t width) {
+    double worst = 0, largest = 1e-30;
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t j = 0; j < width; j++) {
+            worst = fmax(worst, fabs((double)x[i * ld + j] - y[i * width + j]));
+            largest = fmax(largest, fabs(y[i * width + j]));
+        }
+    return worst / largest;
+}
+
+static void F(check_case)(attention_case c, const char *level) {
+    F(data) a = F(data_new)(c);
+    naive r = naive_new(c);
+    double *p = zeros(c.n), eps = sizeof(T) == 4 ? 0x1p-24 : 0x1p-53;
+    for (int64_t h = 0; h < c.group; h++)
+        for (int64_t i = 0; i < c.n; i++) F(naive_row)(&a, &r, h, i, p);
+    F(forward)(&a, c.n);
+    F(backward)(&a);
+    double tol = 8 * eps * (2 + r.top); /* a probability is as exact as its score: eps times the score */
+    int64_t width = c.group * c.d;
+    double e[5] = {F(distance)(a.o, a.ldq, r.o, c.n, width), F(distance)(a.lse, c.group, r.lse, c.n, c.group),
+                   F(distance)(a.dq, a.ldq, r.dq, c.n, width), F(distance)(a.dk, a.ldkv, r.dk, c.n, c.d),
+                   F(distance)(a.dv, a.ldkv, r.dv, c.n, c.d)};
+    for (int i = 0; i < 5; i++)
+        RT_CHECK(e[i] <= tol, "%s n %ld d %ld group %ld: %s differs by %g", level, (long)c.n, (long)c.d, (long)c.group,
+                 ((const char *[]){"o", "lse", "dq", "dk", "dv"})[i], e[i]);
+    rt_free(p);
+    naive_free(&r);
+    F(data_free)(&a);
+}
+static void F(equals_naive)(void) {
+    for (int l = 0; l < COUNT(levels); l++)
+        for (int i = 0; rt_isa_force(levels[l]) && i < COUNT(cases); i++) F(check_case)(cases[i], levels[l]);
+    rt_isa_force(NULL);
+}
+
+/* Rows of a prefix have the bits they have in the whole; dq too, which also depends on earlier rows alone. */
+static void F(causal_in_bits)(void) {
+    attention_case c = {700, 24, 1};
+    for (int l = 0; l < COUNT(levels); l++) {
+        if (!rt_isa_force(levels[l])) continue;
+        F(data) whole = F(data_new)(c), part = F(data_new)(c);
+        F(forward)(&whole, c.n);
+        F(backward)(&whole);
+        for (int64_t n = 1; n < c.n; n += n < 70 ? 1 : 61) {
+            part.c.n = n;
+            F(forward)(&part, n);
+            memset(part.dq, 0, (size_t)(n * part.ldq) * sizeof(T));
+            F(backward)(&part);
+            bool same = true;
+            for (int64_t i = 0; i < n; i++)
+                same &= memcmp(whole.o + i * whole.ldq, part.o + i * part.ldq, (size_t)c.d * sizeof(T)) == 0 && whole.lse[i] == part.lse[i] &&
+                        memcmp(whole.dq + i * whole.ldq, part.dq + i * part.ldq, (size_t)c.d * sizeof(T)) == 0;
+            RT_CHECK(same, "%s: a prefix of %ld rows has other bits", levels[l], (long)n);
+        }
+        F(data_free)(&whole), F(data_free)(&part);
+    }
+    rt_isa_force(NULL);
+}
+
+static void F(large_scores)(void) { /* scores of +-1000: one key takes all, nothing overflows */
+    F(data) a = F(data_new)((attention_case){600, 16, 1});
+    for (int64_t i = 0; i < 600 * a.ldq; i++) a.q[i] *= 200;
+    F(forward)(&a, 600);
+    F(backward)(&a);
+    bool finite = true;
+    for (int64_t i = 0; i < 600; i++)
+        for (int64_t j = 0; j < 16; j++)
+            finite &= isfinite(a.o[i * a.ldq + j]) && isfinite(a.dq[i * a.ldq + j]) && isfinite(a.dk[i * a.ldkv + j]) && isfinite(a.dv[i * a.ldkv + j]);
+    CU_ASSERT_TRUE(finite);
+    F(data_free)(&a);
+}
+#endif
+
+#ifndef T
+static void v3_and_v4_agree_in_bits(void) {
+    attention_case c = {333, 40, 2};
+    if (!rt_isa_force("v4")) {
+        rt_test_skip("this processor has no AVX-512");
+        return;
+    }
+    data_f32 a = data_new_f32(c), b = data_new_f32(c);
+    forward_f32(&a, c.n), backward_f32(&a);
+    CU_ASSERT_TRUE(rt_isa_force("v3"));
+    forward_f32(&b, c.n), backward_f32(&b);
+    rt_isa_force(NULL);
+    size_t q = (size_t)(c.n * a.ldq) * 4, k = (size_t)(c.n * a.ldkv) * 4;
+    CU_ASSERT_TRUE(memcmp(a.o, b.o, q) == 0 && memcmp(a.dq, b.dq, q) == 0 && memcmp(a.dk, b.dk, k) == 0 && memcmp(a.dv, b.dv, k) == 0);
+    data_free_f32(&a), data_free_f32(&b);
+}
+static void workspace_is_linear_and_checked(void) {
+    size_t one = rt_attention_forward_workspace_f32(1000, 64), two = rt_attention_forward_workspace_f32(2000, 64);
+    CU_ASSERT_EQUAL(two - one, 1000u * 64 * 2 * 4);
+    CU_ASSERT_EQUAL(rt_attention_backward_workspace_f64(INT64_MAX / 8, 64), SIZE_MAX);
+}
+RT_SUITE(attention_kernel) {
+    RT_TEST(equals_naive_f32);
+    RT_TEST(equals_naive_f64);
+    RT_TEST(causal_in_bits_f32);
+    RT_TEST(causal_in_bits_f64);
+    RT_TEST(large_scores_f32);
+    RT_TEST(large_scores_f64);
+    RT_TEST(v3_and_v4_agree_in_bits);
+    RT_TEST(workspace_is_linear_and_checked);
+}
+#endif
