@@ -47,6 +47,7 @@ static void rig_free(rig *r) {
     rt_free(r->qkv.data);
     rt_free(r->grad.data);
     rt_free(r->w.data);
+    rt_scratch_release(); /* so that the next one gets exactly what it asked for, and a sanitizer sees a byte too few */
 }
 
 static rt_status rig_plan(rig *r, bool recompute) {

@@ -13,6 +13,9 @@ static void errors_keep_the_first_text(void) {
     CU_ASSERT_STRING_EQUAL(err.text, "first 1");
     rt_error_prefix(&err, "where %d", 2);
     CU_ASSERT_STRING_EQUAL(err.text, "where 2: first 1");
+    rt_error line = {0};
+    CU_ASSERT_EQUAL(rt_fail(&line, RT_E_INPUT, "name '%s'", "a\nb\x1b\xc3\xa9"), RT_E_INPUT);
+    CU_ASSERT_STRING_EQUAL(line.text, "name 'a?b?\xc3\xa9'");
     CU_ASSERT_EQUAL(rt_status_exit(RT_E_NUMERIC), 4);
     CU_ASSERT_STRING_EQUAL(rt_status_name(RT_E_PREC), "E_PREC");
 }

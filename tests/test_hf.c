@@ -236,6 +236,29 @@ static void configurations_are_refused_with_a_reason(void) {
     config_refused("llama", "bos_token_id", "11", RT_E_INPUT, "bos_id is 11");
     config_refused("llama", "eos_token_id", "[\"2\"]", RT_E_INPUT, "eos_token_id[0]");
 }
+static void every_flipped_byte_of_a_configuration_is_survived(void) {
+    rt_error err = {0};
+    rt_buf b = {0};
+    rt_model_config c = tiny("mixtral"), back;
+    c.rope = (rt_rope_scaling){RT_ROPE_LLAMA3, 8, 1, 4, 16};
+    const char *path = in(rt_test_dir(), "config.json");
+    RT_OK_OR_FAIL(rt_hf_config_write(path, &c, RT_F32, &err));
+    RT_OK_OR_FAIL(rt_file_read(path, 1 << 20, &b, &err));
+    for (size_t i = 0; i < b.size; i++) {
+        char old = b.data[i];
+        b.data[i] = (char)(old ^ 1 << i % 8);
+        FILE *f = fopen(path, "wb");
+        CU_ASSERT_PTR_NOT_NULL_FATAL(f);
+        fwrite(b.data, 1, b.size, f);
+        fclose(f);
+        b.data[i] = old;
+        err = (rt_error){0};
+        rt_status s = rt_hf_config_read(path, &back, &err);
+        if (s == RT_OK) RT_OK_OR_FAIL(rt_model_config_check(&back, &err));
+        else RT_CHECK((s == RT_E_INPUT || s == RT_E_UNSUPPORTED) && !strchr(err.text, '\n'), "%s", err.text);
+    }
+    rt_buf_free(&b);
+}
 static void harmless_variants_are_accepted(void) {
     config_refused("llama", "hidden_act", NULL, RT_OK, "");
     config_refused("llama", "eos_token_id", "[2, 3]", RT_OK, "");
@@ -424,6 +447,7 @@ RT_SUITE(hf) {
     RT_TEST(what_is_written_is_read);
     RT_TEST(config_json_is_what_transformers_reads);
     RT_TEST(configurations_are_refused_with_a_reason);
+    RT_TEST(every_flipped_byte_of_a_configuration_is_survived);
     RT_TEST(harmless_variants_are_accepted);
     RT_TEST(tensors_must_be_those_of_the_configuration);
     RT_TEST(a_stored_tied_head_must_be_the_embedding);

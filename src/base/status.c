@@ -22,6 +22,8 @@ rt_status rt_vfail(rt_error *err, rt_status s, const char *format, va_list args)
     if (!err || err->status != RT_OK) return s;
     err->status = s;
     vsnprintf(err->text, sizeof err->text, format, args);
+    for (char *p = err->text; *p; p++) /* names come from files; the text stays one line */
+        if ((unsigned char)*p < 0x20 || *p == 0x7f) *p = '?';
     return s;
 }
 

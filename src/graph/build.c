@@ -211,10 +211,11 @@ rt_status rt_infer_shape(rt_graph *g, const rt_node *n, int k, int ndim, const i
 }
 
 rt_status rt_infer_out(rt_graph *g, rt_node *n, int k, rt_dtype t, int ndim, const int64_t *dim) {
+    rt_tensor shape = rt_tensor_make(t, ndim, dim, NULL); /* before the values move: dim may lie in one of them */
     rt_value *v = new_value(g);
     if (!v) return g->error.status;
-    v->t = rt_tensor_make(t, ndim, dim, NULL);
-    v->d = rt_tensor_make(gradient_dtype(t), ndim, dim, NULL);
+    v->t = v->d = shape;
+    v->d.dtype = gradient_dtype(t);
     v->name = n->role;
     v->producer = g->n_nodes;
     n->out[k] = last_value(g);

@@ -151,7 +151,8 @@ static rt_status read_header(rt_safetensors *s, json_t *header, rt_error *err) {
         }
         if (!rt_tensor_name_plain(name)) return rt_fail(err, RT_E_INPUT, "a tensor's name is empty, too long or has control characters");
         entry *e = &s->entries[s->count++];
-        if (read_entry(value, e, err) != RT_OK) return rt_error_prefix(err, "%s", name);
+        rt_status status = read_entry(value, e, err);
+        if (status != RT_OK) return rt_error_prefix(err, "%s", name), status;
         if (!(e->named.name = rt_arena_strdup(&s->arena, name))) return rt_fail(err, RT_E_NOMEM, "out of memory");
     }
     return RT_OK;

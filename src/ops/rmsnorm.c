@@ -18,14 +18,14 @@ static rt_status infer(rt_graph *g, rt_node *n) {
     RT_TRY(rt_infer_dtype(g, n, 0, n->prec.in));
     RT_TRY(rt_infer_dtype(g, n, 1, n->prec.weight));
     RT_TRY(rt_infer_shape(g, n, 0, 2, (int64_t[]){-1, -1}));
-    const rt_tensor *x = rt_infer_in(g, n, 0);
-    RT_TRY(rt_infer_shape(g, n, 1, 1, (int64_t[]){x->dim[1]}));
-    size_t row = rt_align64((size_t)x->dim[1] * rt_compute_size(n));
+    int64_t N = rt_infer_in(g, n, 0)->dim[0], D = rt_infer_in(g, n, 0)->dim[1];
+    RT_TRY(rt_infer_shape(g, n, 1, 1, (int64_t[]){D}));
+    size_t row = rt_align64((size_t)D * rt_compute_size(n));
     n->worker_scratch = row + 2 * RT_ROWS_MAX * row;
-    n->scratch = (size_t)((x->dim[0] + BLOCK - 1) / BLOCK) * row;
+    n->scratch = (size_t)((N + BLOCK - 1) / BLOCK) * row;
     n->kernel = "row loop";
-    RT_TRY(rt_infer_out(g, n, 0, n->prec.out, 2, x->dim));
-    return rt_infer_out(g, n, 1, compute, 1, x->dim);
+    RT_TRY(rt_infer_out(g, n, 0, n->prec.out, 2, (int64_t[]){N, D}));
+    return rt_infer_out(g, n, 1, compute, 1, (int64_t[]){N});
 }
 
 #define RT_BODY "ops/rmsnorm.c"

@@ -45,8 +45,12 @@ typedef struct rt_hf_hash {
 } rt_hf_hash;
 rt_status rt_hf_content_hash(const rt_hf *m, rt_hf_hash *out, rt_error *err) RT_NODISCARD;
 
-/* A model directory: model.safetensors, config.json, generation_config.json. `weights` are in the order of rt_weight_at,
- * all checked against it; options as in rt_safetensors_write. torch_dtype is the embedding's dtype. */
+/* The file model.safetensors: `weights` are in the order of rt_weight_at and checked against it; options as in
+ * rt_safetensors_write. */
+rt_status rt_hf_weights_write(const char *path, const rt_model_config *c, const rt_tensor *weights,
+                              const rt_safetensors_write_options *options, rt_error *err) RT_NODISCARD;
+/* A model directory: model.safetensors, generation_config.json and, last, config.json with the embedding's dtype as
+ * torch_dtype. Each file is written atomically, the directory is not: that is checkpoint.h's business. */
 rt_status rt_hf_write(const char *directory, const rt_model_config *c, const rt_tensor *weights,
                       const rt_safetensors_write_options *options, rt_error *err) RT_NODISCARD;
 #endif

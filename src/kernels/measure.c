@@ -1,0 +1,121 @@
+/* measure.c - the rates of this machine. See measure.h. */
+#include "kernels/measure.h"
+#include "kernels/gemm.h"
+#include "kernels/isa.h"
+#include "kernels/isa/peak.h"
+#include "kernels/matmul.h"
+#include <retort/base/mem.h>
+#include <retort/base/threads.h>
+#include <string.h>
+#include <time.h>
+
+RT_ISA_DECLARE(const rt_peak_kernel, rt_peak_table);
+enum { SAMPLES = 5 };
+
+static double now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static double median_seconds(void (*run)(void *), void *context) {
+    double t[SAMPLES];
+    run(context); /* wakes the threads, maps the pages */
+    for (int i = 0; i < SAMPLES; i++) {
+        double start = now(), took;
+        run(context);
+        took = now() - start;
+        int j = i;
+        for (; j > 0 && t[j - 1] > took; j--) t[j] = t[j - 1];
+        t[j] = took;
+    }
+    return t[SAMPLES / 2];
+}
+
+/* --------------------------------------------------------------- f32 products */
+
+typedef struct product {
+    int64_t M, N, K;
+    bool panel; /* weights [K, ld] ('N','N'), else [N,K] ('N','T') */
+    float *x, *w, *y;
+} product;
+
+static int64_t tiles(const product *p) {
+    return p->M / RT_TILE_ROWS * ((p->N + RT_TILE_COLUMNS - 1) / RT_TILE_COLUMNS);
+}
+static void product_tile(void *context, int64_t tile, int worker) {
+    const product *p = context;
+    int64_t across = (p->N + RT_TILE_COLUMNS - 1) / RT_TILE_COLUMNS, r = tile / across * RT_TILE_ROWS, c = tile % across * RT_TILE_COLUMNS;
+    int64_t n = p->N - c < RT_TILE_COLUMNS ? p->N - c : RT_TILE_COLUMNS, ld = p->panel ? rt_panel_ld(p->N) : p->K;
+    (void)worker;
+    rt_gemm_f32('N', p->panel ? 'N' : 'T', RT_TILE_ROWS, n, p->K, 1, p->x + r * p->K, p->K, p->panel ? p->w + c : p->w + c * p->K, ld, 0,
+                p->y + r * p->N + c, p->N);
+}
+static void both_products(void *context) {
+    product *p = context;
+    for (int i = 0; i < 2; i++) rt_parallel(tiles(&p[i]), product_tile, &p[i]);
+}
+static double operations(const product *p) { return 2.0 * (double)p->M * (double)p->N * (double)p->K; }
+
+static bool product_alloc(product *p) {
+    size_t ld = (size_t)rt_panel_ld(p->N), M = (size_t)p->M, N = (size_t)p->N, K = (size_t)p->K;
+    p->x = rt_zalloc(M * K * 4);
+    p->w = rt_zalloc((p->panel ? K * ld : N * K) * 4);
+    p->y = rt_zalloc(M * N * 4);
+    return p->x && p->w && p->y;
+}
+static void product_free(product *p) { rt_free(p->x), rt_free(p->w), rt_free(p->y); }
+
+static rt_status product_rate(bool panel, double *gflops, rt_error *err) {
+    product p[2] = {{2048, 1408, 512, panel, NULL, NULL, NULL}, {2048, 8192, 256, panel, NULL, NULL, NULL}};
+    bool memory = product_alloc(&p[0]) && product_alloc(&p[1]);
+    if (memory) *gflops = (operations(&p[0]) + operations(&p[1])) / median_seconds(both_products, p) * 1e-9;
+    product_free(&p[0]), product_free(&p[1]);
+    return memory ? RT_OK : rt_fail(err, RT_E_NOMEM, "out of memory while measuring products (about 100 MiB)");
+}
+rt_status rt_measure_product_rate(double *gflops, rt_error *err) { return product_rate(false, gflops, err); }
+rt_status rt_measure_panel_rate(double *gflops, rt_error *err) { return product_rate(true, gflops, err); }
+
+/* --------------------------------------------------------------- f64 products, memory, multiply-adds */
+
+enum { F64_SIZE = 512, F64_TILES = 8, COPY_MIB = 64, COPY_TASKS = 64 };
+
+static void f64_tile(void *context, int64_t tile, int worker) {
+    const double *a = context, *b = a + F64_SIZE * F64_SIZE;
+    int64_t rows = F64_SIZE / F64_TILES, at = tile * rows * F64_SIZE;
+    (void)worker;
+    rt_gemm_f64('N', 'N', rows, F64_SIZE, F64_SIZE, 1, a + at, F64_SIZE, b, F64_SIZE, 0, (double *)context + 2 * F64_SIZE * F64_SIZE + at, F64_SIZE);
+}
+static void f64_product(void *context) { rt_parallel(F64_TILES, f64_tile, context); }
+rt_status rt_measure_f64_rate(double *gflops, rt_error *err) {
+    double *memory = rt_zalloc(sizeof(double) * 3 * F64_SIZE * F64_SIZE);
+    if (!memory) return rt_fail(err, RT_E_NOMEM, "out of memory while measuring f64 products (6 MiB)");
+    *gflops = 2.0 * F64_SIZE * F64_SIZE * F64_SIZE / median_seconds(f64_product, memory) * 1e-9;
+    rt_free(memory);
+    return RT_OK;
+}
+
+static void copy_part(void *context, int64_t task, int worker) {
+    size_t half = (size_t)COPY_MIB << 20, part = half / COPY_TASKS;
+    char *memory = context;
+    (void)worker;
+    memcpy(memory + half + (size_t)task * part, memory + (size_t)task * part, part);
+}
+static void copy_all(void *context) { rt_parallel(COPY_TASKS, copy_part, context); }
+rt_status rt_measure_copy_rate(double *gbytes, rt_error *err) {
+    size_t bytes = (size_t)2 * COPY_MIB << 20;
+    void *memory = rt_zalloc(bytes);
+    if (!memory) return rt_fail(err, RT_E_NOMEM, "out of memory while measuring copies (%d MiB)", 2 * COPY_MIB);
+    *gbytes = (double)bytes / median_seconds(copy_all, memory) * 1e-9;
+    rt_free(memory);
+    return RT_OK;
+}
+
+static void fma_burst(void *context) {
+    static _Alignas(64) float sink[8 * 64]; /* its value is of no interest */
+    *(double *)context = (*RT_ISA_PICK(rt_peak_table))(500, sink);
+}
+double rt_measure_fma_peak(void) {
+    double operations_done = 0, seconds = median_seconds(fma_burst, &operations_done);
+    return operations_done / seconds * 1e-9;
+}
