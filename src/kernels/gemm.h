@@ -22,4 +22,7 @@ const char *rt_gemm_f64_library(void);
 /* OpenBLAS is used by LAPACK only. Its kernels ("Prescott" where it does not know the processor: slow) and build text. */
 const char *rt_openblas_core(void);
 const char *rt_openblas_config(void);
+/* From now on OpenBLAS works on the calling thread alone, however it was built (OpenMP or its own threads). Call it between
+ * rt_solo_begin and rt_solo_end: an OpenMP build sets the process's thread count with it. */
+void rt_openblas_solo(void);
 #endif
