@@ -32,7 +32,7 @@ typedef struct report {
 
 /* -------------------------------------------------------------- measuring */
 
-enum { CONVERT_TASKS = 16, CONVERT_EACH = 1 << 18, REPEATS = 5 };
+enum { CONVERT_TASKS = 16, CONVERT_EACH = 1 << 20, REPEATS = 5 };
 
 static double now(void) {
     struct timespec t;
@@ -93,7 +93,7 @@ static void judge_cpu(report *r) {
     if (rt_isa_level() == RT_ISA_LOWEST)
         warn(r, "no AVX2 and FMA: row kernels run at the lowest level, several times slower; use a newer machine");
     if (outdated_kernels())
-        warn(r, "OpenBLAS does not know this processor and runs its %s kernels (f64 products and LAPACK are slow, results are "
+        warn(r, "OpenBLAS does not know this processor and runs its %s kernels (LAPACK, at the start of a run, is slow; results are "
                 "right); set OPENBLAS_CORETYPE=%s before starting retort", rt_openblas_core(),
              rt_isa_level() == RT_ISA_HIGHEST ? "SKYLAKEX" : "HASWELL");
     if (m->cores_granted > 0 && m->cores_granted < m->cores_usable)
@@ -112,8 +112,10 @@ static void judge_rest(report *r) {
     if (m->disk_free >= 0 && m->disk_free < (int64_t)1 << 30)
         warn(r, "%.2f GiB of disk are free here; checkpoints go to run.out: choose another place or lower run.keep",
              (double)m->disk_free / (1 << 30));
-    if (s->panel > 0 && s->panel < 0.4 * peak)
-        warn(r, "products reach %.0f %% of the multiply-add peak (60 to 90 is usual); is something else running? Is oneDNN in use?",
+    bool busy = m->load > 0.5 * m->cores_usable + 0.5;
+    if (busy) warn(r, "the machine is busy (load %.1f on %d cores): the speeds are lower than they could be", m->load, m->cores_usable);
+    else if (s->panel > 0 && s->panel < 0.4 * peak)
+        warn(r, "f32 products reach only %.0f %% of the multiply-add peak (60 to 90 is usual); does 'libraries' name oneDNN?",
              100 * s->panel / peak);
 }
 
@@ -140,6 +142,7 @@ static void add_machine(const rt_machine *m, rt_buf *out) {
     row(out, "memory", "%.1f GiB free of %.1f", gib(m->memory_available), gib(m->memory));
     if (m->memory_limit) row(out, "memory limit", "%.1f GiB (control group)", gib(m->memory_limit));
     row(out, "disk, here", "%.1f GiB free", gib(m->disk_free));
+    row(out, "load", "%.2f", m->load);
     row(out, "system", "%s", m->system);
     rt_buf_puts(out, "\nlibraries\n");
     for (const rt_library *l = rt_libraries(); l->name; l++) row(out, l->use, "%s %s", l->name, l->version);
@@ -170,9 +173,9 @@ static rt_status report_text(rt_context *c, const report *r, rt_error *err) {
 }
 
 static json_t *machine_json(const rt_machine *m) {
-    return json_pack("{s:s, s:s, s:s, s:i, s:i, s:f, s:I, s:I, s:I, s:I, s:s}", "processor", m->cpu, "features", m->features, "row_kernels",
+    return json_pack("{s:s, s:s, s:s, s:i, s:i, s:f, s:f, s:I, s:I, s:I, s:I, s:s}", "processor", m->cpu, "features", m->features, "row_kernels",
                      rt_isa_name(rt_isa_level()), "cores_usable", m->cores_usable, "cores_online", m->cores_online, "cores_granted",
-                     m->cores_granted, "memory", (json_int_t)m->memory, "memory_available", (json_int_t)m->memory_available, "memory_limit",
+                     m->cores_granted, "load", m->load, "memory", (json_int_t)m->memory, "memory_available", (json_int_t)m->memory_available, "memory_limit",
                      (json_int_t)m->memory_limit, "disk_free", (json_int_t)m->disk_free, "system", m->system);
 }
 static json_t *speeds_json(const speeds *s) {

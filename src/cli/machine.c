@@ -75,6 +75,7 @@ rt_machine rt_machine_read(void) {
     rt_machine m = {.cores_online = (int)sysconf(_SC_NPROCESSORS_ONLN), .cores_usable = rt_threads(), .cores_granted = granted_cores(),
                     .memory = kilobytes("MemTotal"), .memory_available = kilobytes("MemAvailable"), .memory_limit = memory_limit(),
                     .disk_free = -1};
+    if (getloadavg(&m.load, 1) != 1) m.load = 0;
     struct statvfs disk;
     struct utsname name;
     field("/proc/cpuinfo", "model name", m.cpu, sizeof m.cpu);

@@ -12,6 +12,7 @@ typedef struct rt_machine {
     int64_t memory, memory_available;     /* bytes */
     int64_t memory_limit;                 /* the control group's; 0: none */
     int64_t disk_free;                    /* bytes, of the current folder's file system */
+    double load;                          /* threads that want to run, over the last minute */
     char system[128];                     /* "Linux 6.1.0" */
 } rt_machine;
 rt_machine rt_machine_read(void);

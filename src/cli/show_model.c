@@ -73,7 +73,7 @@ static void add_model(const rt_hf *m, rt_buf *out) {
     const rt_model_config *c = rt_hf_config(m);
     rt_param_count n = rt_model_parameters(c);
     rt_buf_printf(out, "%s: %s (%s)\n", rt_hf_path(m), c->arch->name, c->arch->hf_class);
-    rt_buf_printf(out, "  vocabulary %lld, width %lld, layers %lld, heads %lld of %lld (%lld key-value), ffn %lld", (long long)c->vocab_size,
+    rt_buf_printf(out, "  vocabulary %lld, width %lld, layers %lld, heads %lld x %lld, key-value heads %lld, ffn %lld", (long long)c->vocab_size,
                   (long long)c->hidden_size, (long long)c->layers, (long long)c->heads, (long long)c->head_dim, (long long)c->kv_heads,
                   (long long)c->ffn_size);
     if (c->experts) rt_buf_printf(out, ", experts %lld, %lld a token", (long long)c->experts, (long long)c->experts_per_token);
