@@ -1,4 +1,5 @@
-/* test_program.c - the program as its users meet it: exit codes, one-line errors, help, and the data commands end to end. */
+/* test_program.c - the program as its users meet it: exit codes, one-line errors, help, and the data commands end to
+ * end. */
 #include "harness.h"
 #include "program.h"
 #include <retort/base/file.h>
@@ -18,9 +19,10 @@ static int64_t lines(const char *text) {
 
 static void refused(int code, const char *text, const char *const *arguments) {
     rt_run r = rt_program(NULL, arguments);
-    RT_CHECK(r.code == code, "'retort %s %s': exit %d, expected %d", arguments[0], arguments[0] && arguments[1] ? arguments[1] : "",
-             r.code, code);
-    RT_CHECK(strstr(text_at(&r.err), text) && lines(text_at(&r.err)) == 1 && strncmp(text_at(&r.err), "retort: ", 8) == 0,
+    RT_CHECK(r.code == code, "'retort %s %s': exit %d, expected %d", arguments[0],
+             arguments[0] && arguments[1] ? arguments[1] : "", r.code, code);
+    RT_CHECK(strstr(text_at(&r.err), text) && lines(text_at(&r.err)) == 1 &&
+                 strncmp(text_at(&r.err), "retort: ", 8) == 0,
              "found '%s', expected one line with '%s'", text_at(&r.err), text);
     RT_CHECK(r.out.size == 0, "stdout holds '%s'", text_at(&r.out));
     rt_run_free(&r);
@@ -51,7 +53,8 @@ static void errors_are_one_line_and_name_the_nearest(void) {
 
 static void help_is_there(const char *needle, const char *const *arguments) {
     rt_run r = rt_program(NULL, arguments);
-    RT_CHECK(r.code == 0 && strstr(text_at(&r.out), needle), "'%s' is not in:\n%s%s", needle, text_at(&r.out), text_at(&r.err));
+    RT_CHECK(r.code == 0 && strstr(text_at(&r.out), needle), "'%s' is not in:\n%s%s", needle, text_at(&r.out),
+             text_at(&r.err));
     RT_CHECK(r.err.size == 0, "stderr holds '%s'", text_at(&r.err));
     for (const char *p = text_at(&r.out); *p; p++) RT_CHECK(*p != '\033', "colours in a file");
     rt_run_free(&r);
@@ -91,14 +94,16 @@ static void doctor_speaks_json(void) {
 /* A fresh folder with a small synthetic corpus; the caller's buffer. */
 static const char *synth(char dir[512]) {
     snprintf(dir, 512, "%s/data", rt_test_dir());
-    rt_run r = RT_PROGRAM(NULL, "data", "synth", "--out", dir, "--bytes", "40kB", "--seed", "7", "--vocab", "400", "--quiet");
+    rt_run r =
+        RT_PROGRAM(NULL, "data", "synth", "--out", dir, "--bytes", "40kB", "--seed", "7", "--vocab", "400", "--quiet");
     RT_CHECK(r.code == 0 && r.err.size == 0 && r.out.size == 0, "data synth: %d '%s'", r.code, text_at(&r.err));
     rt_run_free(&r);
     return dir;
 }
 
 static void same_text(const rt_buf *found, const char *wanted, size_t n, const char *what) {
-    RT_CHECK(found->size == n && memcmp(text_at(found), wanted, n) == 0, "%s: %zu bytes, expected %zu", what, found->size, n);
+    RT_CHECK(found->size == n && memcmp(text_at(found), wanted, n) == 0, "%s: %zu bytes, expected %zu", what,
+             found->size, n);
 }
 
 static void ids_and_back(void) {
@@ -129,13 +134,16 @@ static void shards_are_made_and_shown(void) {
     snprintf(text, sizeof text, "%s/train.txt", dir);
     snprintf(shard, sizeof shard, "%s/train.bin", dir);
     rt_run made = RT_PROGRAM(NULL, "data", "shard", "-t", dir, "--separator", "blank_line", "-o", shard, text);
-    RT_CHECK(made.code == 0 && made.out.size == 0 && strstr(text_at(&made.err), " documents, "), "%d '%s'", made.code, text_at(&made.err));
+    RT_CHECK(made.code == 0 && made.out.size == 0 && strstr(text_at(&made.err), " documents, "), "%d '%s'", made.code,
+             text_at(&made.err));
     rt_run seen = RT_PROGRAM(NULL, "data", "inspect", shard, "--tokenizer", dir, "--limit", "2000");
-    static const char *const needles[] = {"vocab_size: 400\n", "bos_id: 0\n", "eos_id: 1\n", "document 0: ", "\n  <|bos|>", "document 1: "};
+    static const char *const needles[] = {"vocab_size: 400\n", "bos_id: 0\n", "eos_id: 1\n",
+                                          "document 0: ",      "\n  <|bos|>", "document 1: "};
     for (size_t i = 0; i < sizeof needles / sizeof *needles; i++)
         RT_CHECK(strstr(text_at(&seen.out), needles[i]), "no '%s' in\n%s", needles[i], text_at(&seen.out));
     rt_run ids = RT_PROGRAM(NULL, "data", "inspect", shard, "-n", "3");
-    RT_CHECK(strstr(text_at(&ids.out), "document 0: 3 of its tokens") && strstr(text_at(&ids.out), "\n  0 "), "%s", text_at(&ids.out));
+    RT_CHECK(strstr(text_at(&ids.out), "document 0: 3 of its tokens") && strstr(text_at(&ids.out), "\n  0 "), "%s",
+             text_at(&ids.out));
     rt_run_free(&made), rt_run_free(&seen), rt_run_free(&ids);
 }
 
@@ -164,7 +172,8 @@ static void what_cannot_be_written_is_an_error(void) {
 static void add_ids(const json_t *record, rt_buf *out) {
     size_t i;
     const json_t *id;
-    json_array_foreach(json_object_get(record, "ids"), i, id) rt_buf_printf(out, "%s%lld", i ? " " : "", json_integer_value(id));
+    json_array_foreach(json_object_get(record, "ids"), i, id)
+        rt_buf_printf(out, "%s%lld", i ? " " : "", json_integer_value(id));
     rt_buf_putc(out, '\n');
 }
 
@@ -219,7 +228,9 @@ static void models_are_shown(void) {
 
 /* --------------------------------------------------------- checkpoints */
 
-static rt_status write_note(const char *path, void *context, rt_error *err) { return rt_file_write_atomic(path, context, strlen(context), err); }
+static rt_status write_note(const char *path, void *context, rt_error *err) {
+    return rt_file_write_atomic(path, context, strlen(context), err);
+}
 
 static void checkpoints_are_verified(void) {
     rt_error err = {0};
@@ -232,13 +243,15 @@ static void checkpoints_are_verified(void) {
     json_decref(facts);
     rt_run r = RT_PROGRAM(NULL, "show", "checkpoint", run);
     static const char *const needles[] = {"step 40, every file", "note.txt ", " 3610a686\n", "colour: \"green\""};
-    for (int i = 0; i < 4; i++) RT_CHECK(strstr(text_at(&r.out), needles[i]), "no '%s' in\n%s%s", needles[i], text_at(&r.out), text_at(&r.err));
+    for (int i = 0; i < 4; i++)
+        RT_CHECK(strstr(text_at(&r.out), needles[i]), "no '%s' in\n%s%s", needles[i], text_at(&r.out), text_at(&r.err));
     rt_run_free(&r);
     char *step = rt_checkpoint_path(root, 40);
     snprintf(path, sizeof path, "%s/note.txt", step);
     RT_OK_OR_FAIL(rt_file_write_atomic(path, "hellO", 5, &err));
     r = RT_PROGRAM(NULL, "show", "checkpoint", step);
-    RT_CHECK(r.code == 3 && r.out.size == 0 && strstr(text_at(&r.err), "note.txt: is damaged"), "%d '%s'", r.code, text_at(&r.err));
+    RT_CHECK(r.code == 3 && r.out.size == 0 && strstr(text_at(&r.err), "note.txt: is damaged"), "%d '%s'", r.code,
+             text_at(&r.err));
     rt_free(step);
     rt_run_free(&r);
 }
