@@ -1,8 +1,7 @@
 /* projector.h - the logit projector: a teacher's hidden state h [D_t] as logits over the student's vocabulary.
  *
- *   shared     z = h P^T, P the teacher's own output matrix (a const view): the teacher's logits, bit for bit; no
- * parameters factored   z = (W h + b) E_s^T, W [D_s,D_t], b [D_s]; E_s the student's output matrix (the embedding where
- * tied)
+ *   shared     z = h P^T, P the teacher's own output matrix (a const view): its logits, bit for bit; no parameters
+ *   factored   z = (W h + b) E_s^T, W [D_s,D_t], b [D_s]; E_s the student's output matrix (the embedding if tied)
  *
  * Two objects. An rt_projector is the weights. An rt_projection is a plan of it over the hidden states of one teacher
  * pass; training and evaluation build it with the same function and read the same W and b. Either kind gives the
@@ -46,23 +45,23 @@ rt_status rt_projector_open(rt_projector **out, const rt_projector_options *o, r
 void rt_projector_close(rt_projector *p); /* NULL is fine */
 
 /* The closed-form start: W = argmin ||E_s W - E_t||^2 + lambda ||W||^2 over the rows < V, b = 0; moments and steps 0.
- * E_t is the teacher's output matrix. Solved in f64 (normal equations, Cholesky), rounded once. With shared: nothing.
+ * E_t is the teacher's output matrix. Solved in f64 (normal equations, Cholesky) and rounded into
+ * the f32 masters, these into W as after any step. With shared: nothing.
  * RT_E_NUMERIC: the matrix is not positive definite (lambda 0), or a weight is beyond the dtype's range. */
 rt_status rt_projector_fit(rt_projector *p, double lambda, rt_error *err) RT_NODISCARD;
 /* Casts E_s again: after each step of the student, and after its weights were loaded. With shared: nothing. */
 rt_status rt_projector_refresh(rt_projector *p, rt_error *err) RT_NODISCARD;
-/* One optimizer step on the gradients gathered since the last, which it clears. stats may be NULL. With shared:
- * nothing. */
+/* One optimizer step on the gradients gathered since the last, which it clears. With shared: nothing. stats or NULL. */
 rt_status rt_projector_step(rt_projector *p, double lr, rt_optim_stats *stats, rt_error *err) RT_NODISCARD;
 
 int rt_projector_kind_of(const rt_projector *p);
 bool rt_projector_trainable(const rt_projector *p); /* factored, with an optimizer */
 int64_t rt_projector_steps(const rt_projector *p);
-const rt_tensor *
-rt_projector_matrix(const rt_projector *p); /* [V',D]: E_t, or E_s in the projector's dtype; its place never moves */
-rt_prec rt_projector_prec(const rt_projector *p); /* the contract of hidden x matrix in a head */
-const rt_tensor *
-rt_projector_weight(const rt_projector *p); /* W and b as they are computed with; data NULL with shared */
+/* [V',D]: E_t, or E_s in the projector's dtype; its place never moves. And the contract of hidden x matrix in a head. */
+const rt_tensor *rt_projector_matrix(const rt_projector *p);
+rt_prec rt_projector_prec(const rt_projector *p);
+/* W and b as they are computed with; data NULL with shared. */
+const rt_tensor *rt_projector_weight(const rt_projector *p);
 const rt_tensor *rt_projector_bias(const rt_projector *p);
 
 /* A safetensors file: projector.weight, projector.bias, and, where there is an optimizer, .master, .m, .v of each, and
@@ -77,14 +76,12 @@ rt_status rt_projector_load(rt_projector *p, const char *path, rt_error *err) RT
 
 typedef enum rt_projection_use {
     RT_PROJECTION_HIDDEN,  /* W h + b alone: evaluation, and training with an unchanging projector */
-    RT_PROJECTION_TRAIN,   /* the same, and the gradients of next-token cross-entropy (trainable projectors; others:
-                              HIDDEN) */
+    RT_PROJECTION_TRAIN,   /* the same, and gradients of next-token cross-entropy; not trainable: as HIDDEN */
     RT_PROJECTION_COMPARE, /* the same, and KL(teacher, projected) at temperature 1: how well the projector fits */
 } rt_projection_use;
 
 typedef struct rt_projection rt_projection;
-/* `teacher_hidden` [N,D_t] is read at its address at each run: rt_forward_hidden. budget: bytes of head scratch, 0:
- * default. */
+/* `teacher_hidden` [N,D_t] is read in place at each run (rt_forward_hidden). budget: bytes of head scratch, 0: default. */
 rt_status rt_projection_open(rt_projection **out, rt_projector *p, const rt_tensor *teacher_hidden,
                              rt_projection_use use, int64_t budget, rt_error *err) RT_NODISCARD;
 void rt_projection_close(rt_projection *x); /* NULL is fine; before its projector */
