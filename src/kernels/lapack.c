@@ -1,7 +1,7 @@
 /* lapack.c - the one file that sees <lapacke.h> (which brings <complex.h> and its macro `I`).
  *
- * Our rows are LAPACK's columns, so A's lower triangle is its upper one and each right-hand side is a column as it lies: the
- * _work calls then neither transpose nor allocate. Golub & Van Loan, Matrix Computations, 4.2. */
+ * Our rows are LAPACK's columns, so A's lower triangle is its upper one and each right-hand side is a column as it
+ * lies: the _work calls then neither transpose nor allocate. Golub & Van Loan, Matrix Computations, 4.2. */
 #include "kernels/lapack.h"
 #include "kernels/gemm.h"
 #include <retort/base/threads.h>
@@ -11,7 +11,8 @@
 static rt_status factor(double *A, lapack_int n, rt_error *err) {
     lapack_int info = LAPACKE_dpotrf_work(LAPACK_COL_MAJOR, 'U', n, A, n);
     if (info > 0)
-        return rt_fail(err, RT_E_NUMERIC, "a matrix of %lld rows is not positive definite: its leading block of %lld rows is not",
+        return rt_fail(err, RT_E_NUMERIC,
+                       "a matrix of %lld rows is not positive definite: its leading block of %lld rows is not",
                        (long long)n, (long long)info);
     return info == 0 ? RT_OK : rt_fail(err, RT_E_ARG, "dpotrf refuses argument %lld", -(long long)info);
 }
@@ -20,7 +21,8 @@ static rt_status factor(double *A, lapack_int n, rt_error *err) {
 static rt_status check_diagonal(const double *A, int64_t n, rt_error *err) {
     for (int64_t i = 0; i < n; i++)
         if (!(A[i * n + i] > 0) || !isfinite(A[i * n + i]))
-            return rt_fail(err, RT_E_NUMERIC, "a matrix of %lld rows is not positive definite: pivot %lld is %g", (long long)n, (long long)i + 1, A[i * n + i]);
+            return rt_fail(err, RT_E_NUMERIC, "a matrix of %lld rows is not positive definite: pivot %lld is %g",
+                           (long long)n, (long long)i + 1, A[i * n + i]);
     return RT_OK;
 }
 
@@ -33,7 +35,8 @@ static rt_status solve(double *A, lapack_int n, double *B, lapack_int count, rt_
 
 rt_status rt_solve_spd_f64(double *A, int64_t n, double *B, int64_t count, rt_error *err) {
     if (n < 1 || count < 0 || n > INT32_MAX || count > INT32_MAX)
-        return rt_fail(err, RT_E_ARG, "a system of %lld rows with %lld right-hand sides", (long long)n, (long long)count);
+        return rt_fail(err, RT_E_ARG, "a system of %lld rows with %lld right-hand sides", (long long)n,
+                       (long long)count);
     if (count == 0) return RT_OK;
     int before = rt_solo_begin();
     rt_openblas_solo();

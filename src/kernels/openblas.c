@@ -1,5 +1,5 @@
-/* openblas.c - what `retort doctor` says of OpenBLAS (it stands under LAPACK): the one file that sees <cblas.h>, which
- * drags in <complex.h>, whose macro `I` breaks code. */
+/* openblas.c - OpenBLAS itself, which stands under LAPACK: what `retort doctor` says of it, and its threads. The one file that
+ * sees <cblas.h>, which drags in <complex.h>, whose macro `I` breaks code. */
 #include "kernels/gemm.h"
 #include <cblas.h>
 

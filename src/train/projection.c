@@ -10,7 +10,7 @@
 struct rt_projection {
     rt_projector *p;
     rt_projection_use use;
-    rt_graph *g;          /* NULL where nothing is computed */
+    rt_graph *g; /* NULL where nothing is computed */
     rt_ref hidden, targets, sums;
     rt_tensor teacher_hidden;
     const rt_tensor *out; /* W h + b, or the teacher's hidden states */
@@ -21,8 +21,10 @@ static rt_ref project(rt_projection *x) {
     rt_projector_part *w = &x->p->part[RT_PROJECTOR_W], *b = &x->p->part[RT_PROJECTOR_B];
     bool train = x->use == RT_PROJECTION_TRAIN;
     rt_dtype t = x->p->dtype;
-    rt_ref weight = train ? rt_graph_param(x->g, "weight", &w->value, &w->grad) : rt_graph_variable(x->g, "weight", &w->value);
-    rt_ref bias = train ? rt_graph_param(x->g, "bias", &b->value, &b->grad) : rt_graph_variable(x->g, "bias", &b->value);
+    rt_ref weight =
+        train ? rt_graph_param(x->g, "weight", &w->value, &w->grad) : rt_graph_variable(x->g, "weight", &w->value);
+    rt_ref bias =
+        train ? rt_graph_param(x->g, "bias", &b->value, &b->grad) : rt_graph_variable(x->g, "bias", &b->value);
     rt_ref y = rt_linear_cat(x->g, x->hidden, &weight, &bias, 1, (rt_prec){t, t, RT_F32, t, RT_F32}, "linear");
     rt_graph_output(x->g, y);
     return y;
@@ -58,16 +60,18 @@ static rt_status build(rt_projection *x, int64_t budget, rt_error *err) {
     return RT_OK;
 }
 
-rt_status rt_projection_open(rt_projection **out, rt_projector *p, const rt_tensor *teacher_hidden, rt_projection_use use,
-                             int64_t budget, rt_error *err) {
+rt_status rt_projection_open(rt_projection **out, rt_projector *p, const rt_tensor *teacher_hidden,
+                             rt_projection_use use, int64_t budget, rt_error *err) {
     *out = NULL;
     rt_projection *x = rt_zalloc(sizeof *x);
     if (!x) return rt_fail(err, RT_E_NOMEM, "projector: out of memory");
     *x = (rt_projection){.p = p, .use = use, .teacher_hidden = *teacher_hidden, .out = teacher_hidden};
     if (use == RT_PROJECTION_TRAIN && !p->optim) x->use = RT_PROJECTION_HIDDEN;
     rt_status s = build(x, budget, err);
-    if (s != RT_OK) rt_projection_close(x);
-    else *out = x;
+    if (s != RT_OK)
+        rt_projection_close(x);
+    else
+        *out = x;
     return s;
 }
 

@@ -1,5 +1,6 @@
 /* projector.c - the weights of a projector: W and b, their masters, gradients and moments, and the cast copy of E_s.
- * W and b exist in one dtype from their creation on; only rt_optim_refresh, and each step through it, rounds into them. */
+ * W and b exist in one dtype from their creation on; only rt_optim_refresh, and each step through it, rounds
+ * into them. */
 #include "train/projector_private.h"
 #include <retort/ops/ops.h>
 #include <string.h>
@@ -11,16 +12,20 @@ static const char *hash_text(const rt_tokenizer_id *t) { return t->hash ? t->has
 
 rt_status rt_projector_check(int kind, rt_tokenizer_id teacher, rt_tokenizer_id student, rt_error *err) {
     if (kind == RT_PROJECTOR_NONE) return RT_OK;
-    if (teacher.size == student.size && teacher.hash && student.hash && strcmp(teacher.hash, student.hash) == 0) return RT_OK;
-    return rt_fail(err, RT_E_CONFIG, "projector.kind %s: the teacher's tokenizer (%lld ids, sha256 %s) is not the student's (%lld ids, sha256 %s); "
-                   "alignment across tokenizers is not supported: give the student the teacher's tokenizer", kind_name(kind),
-                   (long long)teacher.size, hash_text(&teacher), (long long)student.size, hash_text(&student));
+    if (teacher.size == student.size && teacher.hash && student.hash && strcmp(teacher.hash, student.hash) == 0)
+        return RT_OK;
+    return rt_fail(
+        err, RT_E_CONFIG,
+        "projector.kind %s: the teacher's tokenizer (%lld ids, sha256 %s) is not the student's (%lld ids, sha256 %s); "
+        "alignment across tokenizers is not supported: give the student the teacher's tokenizer",
+        kind_name(kind), (long long)teacher.size, hash_text(&teacher), (long long)student.size, hash_text(&student));
 }
 
 static rt_status check_options(const rt_projector_options *o, rt_error *err) {
     if (o->kind != RT_PROJECTOR_SHARED && o->kind != RT_PROJECTOR_FACTORED)
         return rt_fail(err, RT_E_ARG, "a projector is shared or factored, not kind %d", o->kind);
-    if (o->kind == RT_PROJECTOR_FACTORED && !o->student) return rt_fail(err, RT_E_ARG, "a factored projector needs the student's weights");
+    if (o->kind == RT_PROJECTOR_FACTORED && !o->student)
+        return rt_fail(err, RT_E_ARG, "a factored projector needs the student's weights");
     return RT_OK;
 }
 
@@ -29,7 +34,8 @@ static rt_status output_matrix(const rt_weights *w, const char *side, int64_t vo
     int64_t slot = rt_weights_find(w, w->config.tie_embeddings ? RT_WEIGHT_EMBED : RT_WEIGHT_HEAD, -1);
     *out = w->slots[slot].t;
     if (vocab >= 1 && vocab <= out->dim[0]) return RT_OK;
-    return rt_fail(err, RT_E_SHAPE, "projector: the vocabulary is %lld ids, the %s's output matrix has %lld rows", (long long)vocab, side, (long long)out->dim[0]);
+    return rt_fail(err, RT_E_SHAPE, "projector: the vocabulary is %lld ids, the %s's output matrix has %lld rows",
+                   (long long)vocab, side, (long long)out->dim[0]);
 }
 
 /* ------------------------------------------------------------------- memory */
@@ -50,7 +56,8 @@ static rt_status allocate(rt_projector *p, bool trained, rt_error *err) {
         for (int k = 0, n = tensors(&p->part[i], trained, t); k < n; k++) bytes += padded(t[k]);
     if (!(p->block = rt_zalloc(bytes))) return rt_fail(err, RT_E_NOMEM, "projector: out of memory: %zu bytes", bytes);
     for (int i = 0; i < RT_PROJECTOR_PARTS; i++)
-        for (int k = 0, n = tensors(&p->part[i], trained, t); k < n; at += padded(t[k++])) t[k]->data = (char *)p->block + at;
+        for (int k = 0, n = tensors(&p->part[i], trained, t); k < n; at += padded(t[k++]))
+            t[k]->data = (char *)p->block + at;
     return RT_OK;
 }
 
@@ -61,7 +68,15 @@ static void shape(rt_projector_part *a, const char *name, rt_dtype t, int ndim, 
 }
 
 static rt_optim_param optim_param(const rt_projector_part *a, bool decay) {
-    return (rt_optim_param){a->name, rt_tensor_count(&a->value), a->master.data, a->grad.data, a->m.data, a->v.data, a->value.data, a->value.dtype, decay};
+    return (rt_optim_param){.name = a->name,
+                            .count = rt_tensor_count(&a->value),
+                            .master = a->master.data,
+                            .grad = a->grad.data,
+                            .m = a->m.data,
+                            .v = a->v.data,
+                            .compute = a->value.data,
+                            .compute_dtype = a->value.dtype,
+                            .decay = decay};
 }
 
 static rt_status make_parts(rt_projector *p, const rt_optim_config *optimizer, rt_error *err) {
@@ -70,7 +85,8 @@ static rt_status make_parts(rt_projector *p, const rt_optim_config *optimizer, r
     shape(&p->part[RT_PROJECTOR_B], "projector.bias", p->dtype, 1, (int64_t[]){D_s});
     RT_TRY(allocate(p, optimizer != NULL, err));
     if (!optimizer) return RT_OK;
-    rt_optim_param params[] = {optim_param(&p->part[RT_PROJECTOR_W], true), optim_param(&p->part[RT_PROJECTOR_B], false)};
+    rt_optim_param params[] = {optim_param(&p->part[RT_PROJECTOR_W], true),
+                               optim_param(&p->part[RT_PROJECTOR_B], false)};
     return rt_optim_create(optimizer, params, RT_PROJECTOR_PARTS, &p->optim, err);
 }
 
@@ -80,14 +96,17 @@ static rt_status make_cast(rt_projector *p, rt_error *err) {
     p->matrix = p->student_matrix;
     if (p->matrix.dtype == p->dtype) return RT_OK;
     if (!(p->cast = rt_graph_new("projector"))) return rt_fail(err, RT_E_NOMEM, "projector: out of memory");
-    rt_ref out = rt_cast(p->cast, rt_graph_variable(p->cast, "student.head", &p->student_matrix), p->dtype, "student_head");
+    rt_ref out =
+        rt_cast(p->cast, rt_graph_variable(p->cast, "student.head", &p->student_matrix), p->dtype, "student_head");
     rt_graph_output(p->cast, out);
     RT_TRY(rt_graph_plan(p->cast, false, err));
     p->matrix = *rt_graph_value(p->cast, out);
     return RT_OK;
 }
 
-rt_status rt_projector_refresh(rt_projector *p, rt_error *err) { return p->cast ? rt_graph_forward(p->cast, err) : RT_OK; }
+rt_status rt_projector_refresh(rt_projector *p, rt_error *err) {
+    return p->cast ? rt_graph_forward(p->cast, err) : RT_OK;
+}
 
 /* --------------------------------------------------------------- open, close */
 
@@ -96,7 +115,8 @@ static rt_dtype wide(rt_dtype t) { return t == RT_F64 ? RT_F64 : RT_F32; }
 static rt_status open_factored(rt_projector *p, const rt_projector_options *o, rt_error *err) {
     p->dtype = o->dtype != RT_NONE ? o->dtype : o->teacher_precision->act[rt_role_head];
     if (p->dtype != RT_F32 && !rt_dtype_is_half(p->dtype))
-        return rt_fail(err, RT_E_UNSUPPORTED, "a factored projector in %s: expected f32, f16 or bf16", rt_dtype_name(p->dtype));
+        return rt_fail(err, RT_E_UNSUPPORTED, "a factored projector in %s: expected f32, f16 or bf16",
+                       rt_dtype_name(p->dtype));
     RT_TRY(output_matrix(o->student, "student", o->vocab, &p->student_matrix, err));
     RT_TRY(make_parts(p, o->optimizer, err));
     RT_TRY(make_cast(p, err));
@@ -119,8 +139,10 @@ rt_status rt_projector_open(rt_projector **out, const rt_projector_options *o, r
     rt_projector *p = rt_zalloc(sizeof *p);
     if (!p) return rt_fail(err, RT_E_NOMEM, "projector: out of memory");
     rt_status s = open_into(p, o, err);
-    if (s != RT_OK) rt_projector_close(p);
-    else *out = p;
+    if (s != RT_OK)
+        rt_projector_close(p);
+    else
+        *out = p;
     return s;
 }
 

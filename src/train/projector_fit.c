@@ -15,8 +15,8 @@ enum { ROWS = 512 }; /* of E_s and E_t seen in f64 at a time */
 
 typedef struct ridge {
     int64_t D_s, D_t;
-    double *gram;   /* [D_s,D_s] E_s^T E_s + lambda I */
-    double *cross;  /* [D_t,D_s] E_t^T E_s, whose rows are right-hand sides; then W^T */
+    double *gram;              /* [D_s,D_s] E_s^T E_s + lambda I */
+    double *cross;             /* [D_t,D_s] E_t^T E_s, whose rows are right-hand sides; then W^T */
     double *student, *teacher; /* [ROWS,D_s], [ROWS,D_t] */
     void *block;
 } ridge;
@@ -24,7 +24,8 @@ typedef struct ridge {
 static rt_status allocate(ridge *r, const rt_projector *p, rt_error *err) {
     r->D_s = p->student_matrix.dim[1], r->D_t = p->teacher_matrix.dim[1];
     size_t s = (size_t)r->D_s, t = (size_t)r->D_t, bytes = (s * s + t * s + ROWS * (s + t)) * sizeof(double);
-    if (!(r->block = rt_zalloc(bytes))) return rt_fail(err, RT_E_NOMEM, "projector: out of memory: %zu bytes for its closed-form start", bytes);
+    if (!(r->block = rt_zalloc(bytes)))
+        return rt_fail(err, RT_E_NOMEM, "projector: out of memory: %zu bytes for its closed-form start", bytes);
     r->gram = r->block;
     r->cross = r->gram + s * s;
     r->student = r->cross + t * s;
@@ -58,9 +59,12 @@ static rt_status store(rt_projector *p, const ridge *r, rt_error *err) {
     rt_projector_part *w = &p->part[RT_PROJECTOR_W], *b = &p->part[RT_PROJECTOR_B];
     for (int64_t i = 0; i < r->D_s * r->D_t; i++)
         if (!(fabs(r->cross[i]) <= largest(p->dtype)))
-            return rt_fail(err, RT_E_NUMERIC, "projector: its closed-form start holds %g, beyond %s: raise projector.lambda", r->cross[i], rt_dtype_name(p->dtype));
+            return rt_fail(err, RT_E_NUMERIC,
+                           "projector: its closed-form start holds %g, beyond %s: raise projector.lambda", r->cross[i],
+                           rt_dtype_name(p->dtype));
     for (int64_t i = 0; i < r->D_s; i++)
-        for (int64_t j = 0; j < r->D_t; j++) ((float *)w->master.data)[i * r->D_t + j] = (float)r->cross[j * r->D_s + i];
+        for (int64_t j = 0; j < r->D_t; j++)
+            ((float *)w->master.data)[i * r->D_t + j] = (float)r->cross[j * r->D_s + i];
     memset(b->master.data, 0, rt_tensor_bytes(&b->master));
     for (int i = 0; i < RT_PROJECTOR_PARTS; i++) {
         memset(p->part[i].m.data, 0, rt_tensor_bytes(&p->part[i].m));
@@ -83,7 +87,8 @@ static rt_status fit(ridge *r, rt_projector *p, double lambda, rt_error *err) {
 rt_status rt_projector_fit(rt_projector *p, double lambda, rt_error *err) {
     if (p->kind == RT_PROJECTOR_SHARED) return RT_OK;
     if (!p->optim) return rt_fail(err, RT_E_ARG, "projector: opened for evaluation, it cannot be fitted");
-    if (!(lambda >= 0) || !isfinite(lambda)) return rt_fail(err, RT_E_ARG, "projector.lambda: found %g, expected a number >= 0", lambda);
+    if (!(lambda >= 0) || !isfinite(lambda))
+        return rt_fail(err, RT_E_ARG, "projector.lambda: found %g, expected a number >= 0", lambda);
     ridge r = {0};
     rt_status s = fit(&r, p, lambda, err);
     rt_free(r.block);

@@ -1,4 +1,5 @@
-/* projector_loop.c - the two loops of a projector over data: its fitting before training, and the measuring of its fit. */
+/* projector_loop.c - the two loops of a projector over data: its fitting before training, and the measuring of its fit.
+ */
 #include <retort/base/rng.h>
 #include <retort/train/projector.h>
 
@@ -37,14 +38,18 @@ static rt_status prefit_steps(prefit *f, rt_token_view train, rt_error *err) {
     for (int64_t step = 0; step < o->steps; step++) {
         double mean;
         RT_TRY(one_step(f, &mean, err));
-        if (o->each && !o->each(o->context, step, mean)) return rt_fail(err, RT_E_INTERRUPTED, "interrupted after step %lld of the projector's fitting", (long long)step + 1);
+        if (o->each && !o->each(o->context, step, mean))
+            return rt_fail(err, RT_E_INTERRUPTED, "interrupted after step %lld of the projector's fitting",
+                           (long long)step + 1);
     }
     return RT_OK;
 }
 
-rt_status rt_projector_run_prefit(rt_projector *p, rt_forward *teacher, rt_token_view train, const rt_projector_prefit *o, rt_error *err) {
+rt_status rt_projector_run_prefit(rt_projector *p, rt_forward *teacher, rt_token_view train,
+                                  const rt_projector_prefit *o, rt_error *err) {
     if (rt_projector_kind_of(p) == RT_PROJECTOR_SHARED || o->steps == 0) return RT_OK;
-    if (!rt_projector_trainable(p)) return rt_fail(err, RT_E_ARG, "projector: opened for evaluation, it cannot be fitted");
+    if (!rt_projector_trainable(p))
+        return rt_fail(err, RT_E_ARG, "projector: opened for evaluation, it cannot be fitted");
     prefit f = {.p = p, .teacher = teacher, .o = o};
     rt_status s = prefit_steps(&f, train, err);
     rt_projection_close(f.plan);
@@ -54,7 +59,8 @@ rt_status rt_projector_run_prefit(rt_projector *p, rt_forward *teacher, rt_token
 
 /* ---------------------------------------------------------------------- fit */
 
-static rt_status measure(rt_projection *x, rt_forward *teacher, const rt_windows *w, rt_batch *b, double *kl, rt_error *err) {
+static rt_status measure(rt_projection *x, rt_forward *teacher, const rt_windows *w, rt_batch *b, double *kl,
+                         rt_error *err) {
     double sum = 0, count = 0, s, n;
     for (int64_t first = 0; first < w->count; first += b->windows) {
         rt_batch_fill_from(b, w, first);
@@ -67,7 +73,8 @@ static rt_status measure(rt_projection *x, rt_forward *teacher, const rt_windows
     return RT_OK;
 }
 
-rt_status rt_projector_kl(rt_projector *p, rt_forward *teacher, const rt_windows *w, int64_t limit, int64_t budget, double *kl, rt_error *err) {
+rt_status rt_projector_kl(rt_projector *p, rt_forward *teacher, const rt_windows *w, int64_t limit, int64_t budget,
+                          double *kl, rt_error *err) {
     rt_windows first = *w;
     rt_projection *x = NULL;
     rt_batch b = {0};

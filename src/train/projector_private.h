@@ -9,20 +9,20 @@ enum { RT_PROJECTOR_W, RT_PROJECTOR_B, RT_PROJECTOR_PARTS };
 /* W or b. The f32 arrays are NULL without an optimizer. */
 typedef struct rt_projector_part {
     const char *name;
-    rt_tensor value;                 /* in the projector's dtype */
-    rt_tensor grad, master, m, v;    /* f32 */
+    rt_tensor value;              /* in the projector's dtype */
+    rt_tensor grad, master, m, v; /* f32 */
 } rt_projector_part;
 
 struct rt_projector {
     int kind;
-    rt_dtype dtype;                  /* of W, b and the cast E_s; RT_NONE with shared */
+    rt_dtype dtype; /* of W, b and the cast E_s; RT_NONE with shared */
     int64_t vocab;
     rt_tensor teacher_matrix, student_matrix; /* borrowed views: E_t [V',D_t], E_s [V',D_s] as they are stored */
-    rt_prec teacher_prec;            /* the contract of teacher hidden x E_t */
-    rt_graph *cast;                  /* E_s in the projector's dtype; NULL where nothing is to be converted */
-    rt_tensor matrix;                /* what a head multiplies with: E_t, E_s, or the cast E_s */
+    rt_prec teacher_prec;                     /* the contract of teacher hidden x E_t */
+    rt_graph *cast;                           /* E_s in the projector's dtype; NULL where nothing is to be converted */
+    rt_tensor matrix;                         /* what a head multiplies with: E_t, E_s, or the cast E_s */
     rt_projector_part part[RT_PROJECTOR_PARTS];
     rt_optim *optim;
-    void *block;                     /* all arrays of the parts */
+    void *block; /* all arrays of the parts */
 };
 #endif

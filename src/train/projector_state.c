@@ -1,4 +1,5 @@
-/* projector_state.c - a projector's state as a file of a checkpoint. Its tensors have the very bits the forward pass reads. */
+/* projector_state.c - a projector's state as a file of a checkpoint. Its tensors have the very bits the forward pass
+ * reads. */
 #include "train/projector_private.h"
 #include <retort/io/safetensors.h>
 #include <stdio.h>
@@ -27,7 +28,8 @@ rt_status rt_projector_save(const char *path, void *projector, rt_error *err) {
     char steps[32];
     snprintf(steps, sizeof steps, "%lld", (long long)rt_projector_steps(p));
     const char *const metadata[] = {"format", "retort projector", "steps", steps, NULL};
-    return rt_safetensors_write(path, tensors, list(p, tensors), &(rt_safetensors_write_options){.metadata = metadata}, err);
+    return rt_safetensors_write(path, tensors, list(p, tensors), &(rt_safetensors_write_options){.metadata = metadata},
+                                err);
 }
 
 /* ---------------------------------------------------------------------- load */
@@ -37,7 +39,8 @@ static rt_status read_steps(const rt_safetensors *f, int64_t *steps, rt_error *e
     char *end = NULL;
     *steps = text ? strtoll(text, &end, 10) : -1;
     if (text && end != text && !*end && *steps >= 0) return RT_OK;
-    return rt_fail(err, RT_E_INPUT, "%s: metadata 'steps' is '%s', expected a count", rt_safetensors_path(f), text ? text : "absent");
+    return rt_fail(err, RT_E_INPUT, "%s: metadata 'steps' is '%s', expected a count", rt_safetensors_path(f),
+                   text ? text : "absent");
 }
 
 static rt_status check(const rt_safetensors *f, const rt_named_tensor *want, rt_error *err) {
@@ -46,8 +49,8 @@ static rt_status check(const rt_safetensors *f, const rt_named_tensor *want, rt_
     if (!t) return rt_fail(err, RT_E_INPUT, "%s: %s is missing", rt_safetensors_path(f), want->name);
     bool same = rt_tensor_same_shape(t, &want->tensor);
     if (same && t->dtype == want->tensor.dtype) return RT_OK;
-    return rt_fail(err, same ? RT_E_DTYPE : RT_E_SHAPE, "%s: %s is %s, the projector's is %s", rt_safetensors_path(f), want->name,
-                   rt_tensor_text(t, a), rt_tensor_text(&want->tensor, b));
+    return rt_fail(err, same ? RT_E_DTYPE : RT_E_SHAPE, "%s: %s is %s, the projector's is %s", rt_safetensors_path(f),
+                   want->name, rt_tensor_text(t, a), rt_tensor_text(&want->tensor, b));
 }
 
 static rt_status load_from(rt_projector *p, const rt_safetensors *f, rt_error *err) {
@@ -56,7 +59,8 @@ static rt_status load_from(rt_projector *p, const rt_safetensors *f, rt_error *e
     RT_TRY(read_steps(f, &steps, err));
     for (int64_t i = 0; i < count; i++) RT_TRY(check(f, &tensors[i], err));
     for (int64_t i = 0; i < count; i++)
-        memcpy(tensors[i].tensor.data, rt_safetensors_find(f, tensors[i].name)->data, rt_tensor_bytes(&tensors[i].tensor));
+        memcpy(tensors[i].tensor.data, rt_safetensors_find(f, tensors[i].name)->data,
+               rt_tensor_bytes(&tensors[i].tensor));
     if (p->optim) rt_optim_set_steps(p->optim, steps);
     return RT_OK;
 }

@@ -67,7 +67,7 @@ void rt_student_close(rt_student *s) {
     *s = (rt_student){0};
 }
 
-void rt_student_init(rt_student *s, uint64_t seed) {
+void rt_student_start(rt_student *s, uint64_t seed) {
     rt_weights_init(&s->master, seed);
     rt_optim_refresh(s->optim);
 }

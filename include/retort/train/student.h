@@ -20,7 +20,7 @@ typedef struct rt_student {
 rt_status rt_student_open(rt_student *s, const rt_model_config *c, const rt_precision *p, const rt_optim_config *o, bool decay_all,
                           rt_error *err) RT_NODISCARD;
 void rt_student_close(rt_student *s); /* an all-zero one is fine */
-void rt_student_init(rt_student *s, uint64_t seed); /* random, the masters first: half weights are their roundings */
+void rt_student_start(rt_student *s, uint64_t seed); /* random, the masters first: half weights are their roundings */
 void rt_student_adopt(rt_student *s);               /* masters from the weights, after those were filled */
 void rt_student_zero_grads(rt_student *s);
 
