@@ -20,7 +20,8 @@ static const char *put_text(const char *name, const char *text) { return put(nam
 
 static size_t gzip(const void *in, size_t n, unsigned char *out, size_t room) {
     z_stream z = {.next_in = (Bytef *)(uintptr_t)in, .avail_in = (uInt)n, .next_out = out, .avail_out = (uInt)room};
-    if (deflateInit2(&z, 6, Z_DEFLATED, 31, 8, Z_DEFAULT_STRATEGY) != Z_OK || deflate(&z, Z_FINISH) != Z_STREAM_END) return 0;
+    if (deflateInit2(&z, 6, Z_DEFLATED, 31, 8, Z_DEFAULT_STRATEGY) != Z_OK || deflate(&z, Z_FINISH) != Z_STREAM_END)
+        return 0;
     size_t made = room - z.avail_out;
     deflateEnd(&z);
     return made;
@@ -59,7 +60,8 @@ static void expect_error(const char *path, const rt_corpus_options *o, rt_status
              rt_status_name(s), err.text);
     rt_buf_free(&b);
 }
-#define SEPARATED(s) &(rt_corpus_options){.separator = s}
+#define SEPARATED(s)                                                                                                   \
+    &(rt_corpus_options) { .separator = s }
 
 static void text_is_cut_at_separators(void) {
     const char *p = put_text("a.txt", "one\n\n\r\n two \nthree\n  \n\nfour\n\n");
@@ -75,7 +77,8 @@ static void text_is_cut_at_separators(void) {
 }
 
 static void several_files_follow_one_another(void) {
-    const char *paths[] = {put_text("a.txt", "x\ny\n"), put_text("b.jsonl", "{\"text\":\"z\\u00e9\"}\n\n{\"text\":\"w\"}")};
+    const char *paths[] = {put_text("a.txt", "x\ny\n"),
+                           put_text("b.jsonl", "{\"text\":\"z\\u00e9\"}\n\n{\"text\":\"w\"}")};
     rt_buf b = {0};
     rt_error err = {0};
     RT_OK_OR_FAIL(joined(paths, 2, SEPARATED("line"), &b, &err));
@@ -89,21 +92,26 @@ static void several_files_follow_one_another(void) {
 static void records_are_checked(void) {
     expect(put_text("a.jsonl", "{\"story\":\"s\",\"n\":1}\r\n"), &(rt_corpus_options){.key = "story"}, "1:<s>");
     expect(put_text("a.data", "{\"text\":\"s\"}"), &(rt_corpus_options){.format = RT_CORPUS_JSONL}, "1:<s>");
-    expect_error(put_text("b.jsonl", "{\"text\":\"a\"}\n{\"txet\":\"b\"}"), NULL, RT_E_INPUT, "b.jsonl:2: the record has no \"text\"; did you mean \"txet\"?");
-    expect_error(put_text("c.jsonl", "{\"text\":1}"), NULL, RT_E_INPUT, "c.jsonl:1: \"text\" must be a string (found a number)");
+    expect_error(put_text("b.jsonl", "{\"text\":\"a\"}\n{\"txet\":\"b\"}"), NULL, RT_E_INPUT,
+                 "b.jsonl:2: the record has no \"text\"; did you mean \"txet\"?");
+    expect_error(put_text("c.jsonl", "{\"text\":1}"), NULL, RT_E_INPUT,
+                 "c.jsonl:1: \"text\" must be a string (found a number)");
     expect_error(put_text("d.jsonl", "[1]"), NULL, RT_E_INPUT, "must be an object (found an array)");
     expect_error(put_text("e.jsonl", "\n{\"text\":\"a\""), NULL, RT_E_INPUT, "e.jsonl:2:11: ");
     expect_error(put_text("f.jsonl", "{\"text\":\"\"}\n"), NULL, RT_E_INPUT, "no documents");
-    expect_error(put_text("g.jsonl", "{\"text\":\"a\xff\"}\n"), NULL, RT_E_INPUT, "g.jsonl:1:11: not UTF-8 (found byte 0xff)");
+    expect_error(put_text("g.jsonl", "{\"text\":\"a\xff\"}\n"), NULL, RT_E_INPUT,
+                 "g.jsonl:1:11: not UTF-8 (found byte 0xff)");
 }
 
 static void bad_text_is_named(void) {
     expect_error(put_text("a.txt", ""), NULL, RT_E_INPUT, "a.txt: no documents");
     expect_error(put_text("b.txt", "\n \n\n"), SEPARATED("blank_line"), RT_E_INPUT, "no documents");
-    expect_error(put_text("c.txt", "good text\nabcdefgh\xc3\xa9\xc3("), NULL, RT_E_INPUT, "c.txt:2:11: not UTF-8 (found byte 0xc3)");
-    expect_error(put_text("d.txt", "ok\nsurrogate \xed\xa0\x80"), SEPARATED("line"), RT_E_INPUT, "d.txt:2:11: not UTF-8");
-    expect_error(put_text("e.txt", "ok\n\nabcdefghijk\n"), &(rt_corpus_options){.separator = "line", .max_bytes = 10}, RT_E_INPUT,
-                 "e.txt:3: a document of more than 10 bytes");
+    expect_error(put_text("c.txt", "good text\nabcdefgh\xc3\xa9\xc3("), NULL, RT_E_INPUT,
+                 "c.txt:2:11: not UTF-8 (found byte 0xc3)");
+    expect_error(put_text("d.txt", "ok\nsurrogate \xed\xa0\x80"), SEPARATED("line"), RT_E_INPUT,
+                 "d.txt:2:11: not UTF-8");
+    expect_error(put_text("e.txt", "ok\n\nabcdefghijk\n"), &(rt_corpus_options){.separator = "line", .max_bytes = 10},
+                 RT_E_INPUT, "e.txt:3: a document of more than 10 bytes");
     expect_error("/nonexistent/x.txt", NULL, RT_E_INPUT, "/nonexistent/x.txt: cannot open");
 }
 
@@ -114,7 +122,8 @@ static void long_files_are_cut_alike(void) {
     static const char *const separators[] = {"line", "blank_line", "<sep>", "none"};
     static const int64_t wanted[] = {60000, 8573, 8573, 1};
     unsigned char *packed = rt_alloc(b.size);
-    const char *paths[2] = {put("a.txt", b.data, b.size), put("a.txt.gz", packed, gzip(b.data, b.size, packed, b.size))};
+    const char *paths[2] = {put("a.txt", b.data, b.size),
+                            put("a.txt.gz", packed, gzip(b.data, b.size, packed, b.size))};
     for (int f = 0; f < 2; f++)
         for (int i = 0; i < 4; i++) {
             rt_corpus *c;

@@ -25,7 +25,11 @@ static void parser_and_generator_agree(void) {
 
 /* Every slot's options are distinct texts that cannot be confused, and the weights are usable. */
 static void options_of_a_slot_differ(void) {
-    synth_world w = {.cast = 4, .name = {0, 5, 9, 63}, .mood = {1, -1, 2, 3}, .object = {1, 2, 3, 60}, .owner = {0, 0, 2, 3},
+    synth_world w = {.cast = 4,
+                     .name = {0, 5, 9, 63},
+                     .mood = {1, -1, 2, 3},
+                     .object = {1, 2, 3, 60},
+                     .owner = {0, 0, 2, 3},
                      .place = {1, 2, 3, 4}};
     double weights[SYNTH_OPTIONS];
     char a[SYNTH_OPTION_TEXT], b[SYNTH_OPTION_TEXT];
@@ -35,7 +39,8 @@ static void options_of_a_slot_differ(void) {
             int n = synth_slot_weights(&w, &s, t[1], weights), last = -1;
             CU_ASSERT_TRUE(n >= 1 && n <= SYNTH_OPTIONS);
             for (int i = 0; i < n; i++) {
-                if (weights[i] < 0 || !isfinite(weights[i])) RT_FAILF("kind %d slot %c: weight %g", kind, t[1], weights[i]);
+                if (weights[i] < 0 || !isfinite(weights[i]))
+                    RT_FAILF("kind %d slot %c: weight %g", kind, t[1], weights[i]);
                 if (weights[i] <= 0) continue;
                 last = i;
                 synth_slot_text(&w, &s, t[1], i, a);
@@ -50,8 +55,9 @@ static void options_of_a_slot_differ(void) {
     }
 }
 
-static const char prefix[] = "Tom has a red ball in the garden. Anna has a blue cup in the park. Ben has a green hat in the farm. "
-                             "Tom feels sad. Anna feels sad. Ben feels sad. ";
+static const char prefix[] =
+    "Tom has a red ball in the garden. Anna has a blue cup in the park. Ben has a green hat in the farm. "
+    "Tom feels sad. Anna feels sad. Ben feels sad. ";
 
 static rt_status bits_after_prefix(const char *sentence, double *bits, rt_error *err) {
     rt_buf b = {0};
@@ -61,7 +67,8 @@ static rt_status bits_after_prefix(const char *sentence, double *bits, rt_error 
     return s;
 }
 
-/* An answer that memory or arithmetic gives costs nothing, so questions alike cost alike; a wrong answer is no sentence. */
+/* An answer that memory or arithmetic gives costs nothing, so questions alike cost alike; a wrong answer is no
+ * sentence. */
 static void answers_are_determined(void) {
     static const char *const names[] = {"Anna", "Tom", "Ben"};
     char text[128];
@@ -69,19 +76,24 @@ static void answers_are_determined(void) {
     for (int i = 0; i < 103; i++) {
         rt_error err = {0};
         int a = i / 10, c = i % 10;
-        if (i < 100) snprintf(text, sizeof text, "%d plus %d is %d.", a, c, a + c);
-        else snprintf(text, sizeof text, "How does %s feel? %s feels sad.", names[i - 100], names[i - 100]);
+        if (i < 100)
+            snprintf(text, sizeof text, "%d plus %d is %d.", a, c, a + c);
+        else
+            snprintf(text, sizeof text, "How does %s feel? %s feels sad.", names[i - 100], names[i - 100]);
         RT_OK_OR_FAIL(bits_after_prefix(text, &bits, &err));
         if (i == 0 || i == 100) first = bits;
         CU_ASSERT_DOUBLE_EQUAL(bits, first, 1e-9);
-        if (i < 100) snprintf(text, sizeof text, "%d plus %d is %d.", a, c, a + c + 1);
-        else snprintf(text, sizeof text, "How does %s feel? %s feels tired.", names[i - 100], names[i - 100]);
+        if (i < 100)
+            snprintf(text, sizeof text, "%d plus %d is %d.", a, c, a + c + 1);
+        else
+            snprintf(text, sizeof text, "How does %s feel? %s feels tired.", names[i - 100], names[i - 100]);
         CU_ASSERT_EQUAL(bits_after_prefix(text, &bits, NULL), RT_E_INPUT);
     }
 }
 
-/* By hand: after the six sentences above with FEEL before, "0 plus 0 is 0." and the end cost the kind's share, two digits of ten,
- * and the end's share; the sentence "Tom draws 2 stars: **." differs by its own kind, the opener, a person of three, a count of 8. */
+/* By hand: after the six sentences above with FEEL before, "0 plus 0 is 0." and the end cost the kind's share, two
+ * digits of ten, and the end's share; the sentence "Tom draws 2 stars: **." differs by its own kind, the opener, a
+ * person of three, a count of 8. */
 static void a_cost_worked_out_by_hand(void) {
     rt_error err = {0};
     double plus = 0, stars = 0, weights[SYNTH_KINDS], total = 0, end[2];
@@ -97,12 +109,17 @@ static void a_cost_worked_out_by_hand(void) {
         for (int k = 0; k < SYNTH_KINDS; k++) total += weights[k];
         end[i] = log2(total / weights[SYNTH_END]);
     }
-    CU_ASSERT_DOUBLE_EQUAL(stars - plus, kinds + end[1] - end[0] + log2(16.0 / 8) + log2(3) + log2(8) - 2 * log2(10), 1e-9);
+    CU_ASSERT_DOUBLE_EQUAL(stars - plus, kinds + end[1] - end[0] + log2(16.0 / 8) + log2(3) + log2(8) - 2 * log2(10),
+                           1e-9);
 }
 
 static void other_text_is_refused(void) {
-    static const char *const bad[] = {"", "Tom", "Tom has a red ball in the garden.", "Tom has a red ball in the garden. ",
-                                      "1 plus 1 is 2.", "tom has a red ball in the garden."};
+    static const char *const bad[] = {"",
+                                      "Tom",
+                                      "Tom has a red ball in the garden.",
+                                      "Tom has a red ball in the garden. ",
+                                      "1 plus 1 is 2.",
+                                      "tom has a red ball in the garden."};
     for (int i = 0; i < 6; i++) {
         rt_error err = {0};
         double bits;

@@ -186,17 +186,19 @@ rt_status rt_options_set(const rt_option *table, void *out, const char *assignme
 
 /* ------------------------------------------------------------------ to JSON */
 
+static json_t *item_json(const rt_option *o, const void *field, int64_t i) {
+    if (o->type == RT_OPTION_STRINGS) return json_string(((const rt_strings *)field)->item[i]);
+    if (o->type == RT_OPTION_REALS) return rt_json_number(((const rt_reals *)field)->item[i]);
+    return rt_options_json(o->table, (const char *)((const rt_sections *)field)->item + (size_t)i * o->size);
+}
+
 static json_t *list_json(const rt_option *o, const void *field) {
     json_t *list = json_array();
     int64_t count = o->type == RT_OPTION_STRINGS ? ((const rt_strings *)field)->count
                     : o->type == RT_OPTION_REALS ? ((const rt_reals *)field)->count
                                                  : ((const rt_sections *)field)->count;
-    for (int64_t i = 0; i < count && list; i++) {
-        json_t *item = o->type == RT_OPTION_STRINGS ? json_string(((const rt_strings *)field)->item[i])
-                       : o->type == RT_OPTION_REALS ? rt_json_number(((const rt_reals *)field)->item[i])
-                                                    : rt_options_json(o->table, (const char *)((const rt_sections *)field)->item + (size_t)i * o->size);
-        if (json_array_append_new(list, item) != 0) json_decref(list), list = NULL;
-    }
+    for (int64_t i = 0; i < count && list; i++)
+        if (json_array_append_new(list, item_json(o, field, i)) != 0) json_decref(list), list = NULL;
     return list;
 }
 

@@ -27,8 +27,8 @@ static void add_choices(const rt_option *o, char *buffer, size_t size) {
 }
 
 const char *rt_option_expects(const rt_option *o, char buffer[160]) {
-    static const char *const nouns[] = {"true or false", "an integer", "a size such as 96MiB", "a number",  "a string",
-                                        "a name",        "a list of strings", "a list of numbers", "a mapping", "a list of mappings"};
+    static const char *const nouns[] = {"true or false", "an integer",        "a size such as 96MiB", "a number",  "a string",
+                                        "a name",        "a list of strings", "a list of numbers",    "a mapping", "a list of mappings"};
     if (o->choices) add_choices(o, buffer, 160);
     else add_range(o, nouns[o->type], buffer, 160);
     return buffer;
@@ -61,8 +61,8 @@ static bool parse_bytes(const char *text, int64_t *out) {
     static const struct {
         const char *unit;
         int64_t bytes;
-    } units[] = {{"", 1},          {"B", 1},          {"kB", 1000},       {"MB", 1000000},      {"GB", 1000000000}, {"TB", 1000000000000},
-                 {"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1ll << 30}, {"TiB", 1ll << 40}};
+    } units[] = {{"", 1},           {"B", 1},           {"kB", 1000},      {"MB", 1000000},   {"GB", 1000000000},
+                 {"TB", 1000000000000}, {"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1ll << 30}, {"TiB", 1ll << 40}};
     char digits[24];
     size_t n = strspn(text, "0123456789"), space = strspn(text + n, " ");
     if (n == 0 || n >= sizeof digits) return false;

@@ -22,7 +22,8 @@ static void compress(uint32_t state[8], const uint8_t block[64]) {
     for (int i = 0; i < 16; i++) w[i] = read_be(block + 4 * i);
     for (int i = 16; i < 64; i++) {
         uint32_t a = w[i - 15], b = w[i - 2];
-        w[i] = w[i - 16] + w[i - 7] + (rotate(a, 7) ^ rotate(a, 18) ^ a >> 3) + (rotate(b, 17) ^ rotate(b, 19) ^ b >> 10);
+        w[i] =
+            w[i - 16] + w[i - 7] + (rotate(a, 7) ^ rotate(a, 18) ^ a >> 3) + (rotate(b, 17) ^ rotate(b, 19) ^ b >> 10);
     }
     memcpy(v, state, sizeof v);
     for (int i = 0; i < 64; i++) {
@@ -37,14 +38,16 @@ static void compress(uint32_t state[8], const uint8_t block[64]) {
 }
 
 void rt_sha256_start(rt_sha256 *s) {
-    *s = (rt_sha256){.state = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19}};
+    *s = (rt_sha256){
+        .state = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19}};
 }
 
 void rt_sha256_add(rt_sha256 *s, const void *data, size_t bytes) {
     const uint8_t *p = data;
     while (bytes) {
         size_t used = s->bytes % 64, n = 64 - used < bytes ? 64 - used : bytes;
-        if (n == 64) compress(s->state, p);
+        if (n == 64)
+            compress(s->state, p);
         else {
             memcpy(s->block + used, p, n);
             if (used + n == 64) compress(s->state, s->block);

@@ -92,8 +92,8 @@ static rt_status check_partition(const rt_optim_param *params, int64_t count, rt
     rt_status status = RT_OK;
     for (size_t i = 1; i < n && status == RT_OK; i++)
         if (spans[i].from < spans[i - 1].to)
-            status = rt_fail(err, RT_E_ARG, "parameters '%s' and '%s' share memory: one of them is in two groups", spans[i - 1].name,
-                             spans[i].name);
+            status = rt_fail(err, RT_E_ARG, "parameters '%s' and '%s' share memory: one of them is in two groups",
+                             spans[i - 1].name, spans[i].name);
     rt_free(spans);
     return status;
 }
@@ -173,7 +173,8 @@ static void update_task(void *context, int64_t task, int worker) {
 static void refresh_task(void *context, int64_t task, int worker) {
     (void)worker;
     const block *b = &((rt_optim *)context)->blocks[task];
-    if (b->param->compute) rt_optim_round(b->param->compute_dtype, b->count, b->param->master + b->start, half_at(b->param, b->start));
+    const rt_optim_param *p = b->param;
+    if (p->compute) rt_optim_round(p->compute_dtype, b->count, p->master + b->start, half_at(p, b->start));
 }
 void rt_optim_refresh(rt_optim *o) { rt_parallel(o->block_count, refresh_task, o); }
 

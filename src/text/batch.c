@@ -5,13 +5,14 @@
 
 rt_status rt_windows_make(rt_windows *w, rt_token_view view, int64_t T, bool disjoint, rt_error *err) {
     int64_t tokens = view.end - view.begin;
-    if (T < 1 + disjoint) return rt_fail(err, RT_E_ARG, "sequence length %lld, at least %d expected", (long long)T, 1 + disjoint);
+    if (T < 1 + disjoint)
+        return rt_fail(err, RT_E_ARG, "sequence length %lld, at least %d expected", (long long)T, 1 + disjoint);
     if (tokens < 2)
         return rt_fail(err, RT_E_INPUT, "the data holds %lld token%s: nothing can be predicted", (long long)tokens,
                        tokens == 1 ? "" : "s");
     if (disjoint && tokens < T)
-        return rt_fail(err, RT_E_INPUT, "the data holds %lld tokens, fewer than one disjoint window of %lld", (long long)tokens,
-                       (long long)T);
+        return rt_fail(err, RT_E_INPUT, "the data holds %lld tokens, fewer than one disjoint window of %lld",
+                       (long long)tokens, (long long)T);
     *w = (rt_windows){view, T, disjoint ? tokens / T : (tokens - 2) / T + 1, disjoint};
     return RT_OK;
 }
@@ -20,10 +21,13 @@ rt_status rt_batch_create(rt_batch *b, int64_t windows, int64_t T, rt_error *err
     enum { ARRAYS = 6 };
     *b = (rt_batch){0};
     if (windows < 1 || T < 1 || T > INT32_MAX / windows)
-        return rt_fail(err, RT_E_ARG, "a batch of %lld windows of %lld tokens is not possible", (long long)windows, (long long)T);
+        return rt_fail(err, RT_E_ARG, "a batch of %lld windows of %lld tokens is not possible", (long long)windows,
+                       (long long)T);
     size_t rows = (size_t)(windows * T), padded = (rows + 15) / 16 * 16;
     int32_t *p = b->block = rt_zalloc((ARRAYS * padded + 2 * ((size_t)T + 1)) * sizeof *p);
-    if (!p) return rt_fail(err, RT_E_NOMEM, "out of memory for a batch of %lld windows of %lld tokens", (long long)windows, (long long)T);
+    if (!p)
+        return rt_fail(err, RT_E_NOMEM, "out of memory for a batch of %lld windows of %lld tokens", (long long)windows,
+                       (long long)T);
     b->rows = (int64_t)rows, b->T = T, b->windows = windows;
     int32_t **arrays[ARRAYS] = {&b->ids, &b->targets, &b->position, &b->start, &b->valid, &b->target_bytes};
     for (int i = 0; i < ARRAYS; i++, p += padded) *arrays[i] = p;
@@ -64,8 +68,10 @@ static void fill_window(rt_batch *b, const rt_windows *w, int64_t row, int64_t i
         b->start[row + r] = start;
         b->position[row + r] = (int32_t)(row + r) - start;
         b->valid[row + r] = 1;
-        if (r + 1 < tokens) set_target(b, w->view.stream, row + r, ids[r + 1], spans[r + 1]);
-        else b->targets[row + r] = -1, b->target_bytes[row + r] = 0;
+        if (r + 1 < tokens)
+            set_target(b, w->view.stream, row + r, ids[r + 1], spans[r + 1]);
+        else
+            b->targets[row + r] = -1, b->target_bytes[row + r] = 0;
     }
     b->valid_count += inputs;
     pad(b, row + inputs, row + T);

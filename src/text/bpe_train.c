@@ -1,5 +1,5 @@
-/* bpe_train.c - the greedy merges: counts of pairs are kept up to date by recounting only the words that hold the merged
- * pair, and a heap with stale entries finds the most frequent one. */
+/* bpe_train.c - the greedy merges: counts of pairs are kept up to date by recounting only the words that hold the
+ * merged pair, and a heap with stale entries finds the most frequent one. */
 #include "text/bpe_train_impl.h"
 #include "text/byte_alphabet.h"
 #include "text/tok_step.h"
@@ -14,7 +14,7 @@ static bool goes_first(const trainer *t, train_candidate a, train_candidate b) {
     return x->left != y->left ? x->left < y->left : x->right < y->right;
 }
 static bool heap_push(trainer *t, train_candidate c) {
-    if (!tok_grow((void **)&t->heap, t->heap_size + 1, &t->heap_capacity, sizeof c)) return false;
+    if (!rt_tok_grow((void **)&t->heap, t->heap_size + 1, &t->heap_capacity, sizeof c)) return false;
     size_t i = t->heap_size++;
     for (; i > 0 && goes_first(t, c, t->heap[(i - 1) / 2]); i = (i - 1) / 2) t->heap[i] = t->heap[(i - 1) / 2];
     t->heap[i] = c;
@@ -37,33 +37,36 @@ static train_candidate heap_pop(trainer *t) {
 static bool pair_table_grow(trainer *t) {
     if (t->pair_index.slots && t->pair_count * 3 < t->pair_index.mask * 2) return true;
     tok_merges bigger = {0};
-    if (tok_merges_init(&bigger, t->pair_count * 2 + 4096) != RT_OK) return false;
-    for (size_t i = 0; i < t->pair_count; i++) tok_merges_add(&bigger, t->pairs[i].left, t->pairs[i].right, 0, (int32_t)i);
-    tok_merges_free(&t->pair_index);
+    if (rt_tok_merges_init(&bigger, t->pair_count * 2 + 4096) != RT_OK) return false;
+    for (size_t i = 0; i < t->pair_count; i++)
+        rt_tok_merges_add(&bigger, t->pairs[i].left, t->pairs[i].right, 0, (int32_t)i);
+    rt_tok_merges_free(&t->pair_index);
     t->pair_index = bigger;
     return true;
 }
 
 static train_pair *pair_of(trainer *t, int32_t left, int32_t right) { /* NULL: out of memory */
     if (!pair_table_grow(t)) return NULL;
-    const tok_merge *found = tok_merges_find(&t->pair_index, left, right);
+    const tok_merge *found = rt_tok_merges_find(&t->pair_index, left, right);
     if (found) return &t->pairs[found->id];
-    if (!tok_grow((void **)&t->pairs, t->pair_count + 1, &t->pair_capacity, sizeof *t->pairs)) return NULL;
-    tok_merges_add(&t->pair_index, left, right, 0, (int32_t)t->pair_count);
+    if (!rt_tok_grow((void **)&t->pairs, t->pair_count + 1, &t->pair_capacity, sizeof *t->pairs)) return NULL;
+    rt_tok_merges_add(&t->pair_index, left, right, 0, (int32_t)t->pair_count);
     t->pairs[t->pair_count] = (train_pair){.left = left, .right = right, .place = -1};
     return &t->pairs[t->pair_count++];
 }
 
 static bool add_place(trainer *t, train_pair *p, int32_t word) {
     if (p->place >= 0 && t->places[p->place].word == word) return true;
-    if (!tok_grow((void **)&t->places, t->place_count + 1, &t->place_capacity, sizeof *t->places)) return false;
+    if (t->place_count >= INT32_MAX ||
+        !rt_tok_grow((void **)&t->places, t->place_count + 1, &t->place_capacity, sizeof *t->places))
+        return false;
     t->places[t->place_count] = (train_place){word, p->place};
     p->place = (int32_t)t->place_count++;
     return true;
 }
 
-/* Adds (sign +1) or takes away (-1) the pairs of a word. With `fresh` >= 0, pairs that hold that symbol (or all, when it is
- * INT32_MAX) are new here: the word is noted and the pair offered to the heap. */
+/* Adds (sign +1) or takes away (-1) the pairs of a word. Pairs that hold the symbol `fresh` (all of them when it is
+ * INT32_MAX, none when it is negative) are new in this word: it is noted among their places. */
 static bool count_word(trainer *t, int32_t word, int sign, int32_t fresh) {
     const train_word *w = &t->words[word];
     const int32_t *s = t->symbols + w->begin;
@@ -105,13 +108,15 @@ static bool offer_word(trainer *t, int32_t word, int32_t id) {
     const train_word *w = &t->words[word];
     const int32_t *s = t->symbols + w->begin;
     for (int32_t i = 0; i + 1 < w->size; i++) {
-        const tok_merge *found = s[i] == id || s[i + 1] == id ? tok_merges_find(&t->pair_index, s[i], s[i + 1]) : NULL;
+        const tok_merge *found =
+            s[i] == id || s[i + 1] == id ? rt_tok_merges_find(&t->pair_index, s[i], s[i + 1]) : NULL;
         if (found && !heap_push(t, (train_candidate){t->pairs[found->id].count, found->id})) return false;
     }
     return true;
 }
 
-/* Every word of the pair's list; offering comes after all counting, so that each new pair is offered at its final count. */
+/* Every word of the pair's list; offering comes after all counting, so that each new pair is offered at its final
+ * count. */
 static bool merge_pair(trainer *t, int32_t pair, int32_t id) {
     int32_t left = t->pairs[pair].left, right = t->pairs[pair].right, first = t->pairs[pair].place;
     t->pairs[pair].place = -1;
@@ -131,11 +136,12 @@ static bool merge_pair(trainer *t, int32_t pair, int32_t id) {
 static int32_t token_of(trainer *t, const train_pair *p) {
     rt_buf joined = {0};
     int32_t ids[2] = {p->left, p->right}, clash;
-    for (int i = 0; i < 2; i++) rt_buf_add(&joined, tok_vocab_string(&t->tokens, ids[i]), t->tokens.entries[ids[i]].length);
-    int32_t id = joined.failed ? -1 : tok_vocab_find(&t->tokens, joined.data, joined.size);
+    for (int i = 0; i < 2; i++)
+        rt_buf_add(&joined, rt_tok_vocab_string(&t->tokens, ids[i]), t->tokens.entries[ids[i]].length);
+    int32_t id = joined.failed ? -1 : rt_tok_vocab_find(&t->tokens, joined.data, joined.size);
     if (!joined.failed && id < 0) {
         id = t->tokens.size;
-        if (tok_vocab_add(&t->tokens, id, joined.data, joined.size, &clash) != RT_OK) id = -1;
+        if (rt_tok_vocab_add(&t->tokens, id, joined.data, joined.size, &clash) != RT_OK) id = -1;
     }
     rt_buf_free(&joined);
     return id;
@@ -144,23 +150,25 @@ static int32_t token_of(trainer *t, const train_pair *p) {
 static rt_status learn(trainer *t, const rt_bpe_train_options *o, rt_error *err) {
     int64_t least = o->min_count > 0 ? o->min_count : 2;
     for (size_t i = 0; i < t->word_count; i++)
-        if (!count_word(t, (int32_t)i, +1, INT32_MAX)) return tok_out_of_memory(err);
+        if (!count_word(t, (int32_t)i, +1, INT32_MAX)) return rt_tok_out_of_memory(err);
     for (size_t i = 0; i < t->pair_count; i++)
-        if (!heap_push(t, (train_candidate){t->pairs[i].count, (int32_t)i})) return tok_out_of_memory(err);
+        if (!heap_push(t, (train_candidate){t->pairs[i].count, (int32_t)i})) return rt_tok_out_of_memory(err);
     while (t->tokens.size < o->vocab && t->heap_size) {
         train_candidate c = heap_pop(t);
         train_pair *p = &t->pairs[c.pair];
         if (p->count < least) continue;
         if (p->count != c.count) { /* a higher count was offered when it rose: this one fell */
-            if (p->count < c.count && !heap_push(t, (train_candidate){p->count, c.pair})) return tok_out_of_memory(err);
+            if (p->count < c.count && !heap_push(t, (train_candidate){p->count, c.pair}))
+                return rt_tok_out_of_memory(err);
             continue;
         }
         int32_t id = token_of(t, p);
-        if (id < 0 || !tok_grow((void **)&t->merges, t->merge_count + 1, &t->merge_capacity, sizeof *t->merges))
-            return tok_out_of_memory(err);
-        if (!p->merged) t->merges[t->merge_count++] = c.pair; /* a pair may come back when its parts arise another way */
+        if (id < 0 || !rt_tok_grow((void **)&t->merges, t->merge_count + 1, &t->merge_capacity, sizeof *t->merges))
+            return rt_tok_out_of_memory(err);
+        if (!p->merged)
+            t->merges[t->merge_count++] = c.pair; /* a pair may come back when its parts arise another way */
         p->merged = true;
-        if (!merge_pair(t, c.pair, id)) return tok_out_of_memory(err);
+        if (!merge_pair(t, c.pair, id)) return rt_tok_out_of_memory(err);
     }
     return RT_OK;
 }
@@ -172,17 +180,17 @@ static rt_status first_tokens(trainer *t, const rt_bpe_train_options *o, rt_erro
     char token[4];
     rt_status s = RT_OK;
     if (o->bos_eos) {
-        s = tok_vocab_add(&t->tokens, id++, "<|bos|>", 7, &clash);
-        if (s == RT_OK) s = tok_vocab_add(&t->tokens, id++, "<|eos|>", 7, &clash);
+        s = rt_tok_vocab_add(&t->tokens, id++, "<|bos|>", 7, &clash);
+        if (s == RT_OK) s = rt_tok_vocab_add(&t->tokens, id++, "<|eos|>", 7, &clash);
     }
     for (int32_t c = 0; c < 512 && s == RT_OK; c++)
-        if (byte_alphabet_byte(c) >= 0) s = tok_vocab_add(&t->tokens, id++, token, utf8_put(token, c), &clash);
-    return s == RT_OK ? s : tok_out_of_memory(err);
+        if (rt_byte_alphabet_byte(c) >= 0) s = rt_tok_vocab_add(&t->tokens, id++, token, rt_utf8_put(token, c), &clash);
+    return s == RT_OK ? s : rt_tok_out_of_memory(err);
 }
 
 static void trainer_free(trainer *t) {
-    tok_vocab_free(&t->tokens);
-    tok_merges_free(&t->pair_index);
+    rt_tok_vocab_free(&t->tokens);
+    rt_tok_merges_free(&t->pair_index);
     void *blocks[] = {t->words, t->symbols, t->pairs, t->places, t->heap, t->merges};
     for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++) rt_free(blocks[i]);
 }
@@ -190,14 +198,15 @@ static void trainer_free(trainer *t) {
 rt_status rt_bpe_train(const char *text, size_t bytes, const rt_bpe_train_options *o, rt_buf *json, rt_error *err) {
     int32_t least = 256 + 2 * o->bos_eos;
     if (o->vocab < least || o->vocab >= TOK_MAX_ID)
-        return rt_fail(err, RT_E_ARG, "a byte-level vocabulary of %d: expected %d..%d", o->vocab, least, TOK_MAX_ID - 1);
-    size_t valid = utf8_valid_bytes(text, bytes);
+        return rt_fail(err, RT_E_ARG, "a byte-level vocabulary of %d: expected %d..%d", o->vocab, least,
+                       TOK_MAX_ID - 1);
+    size_t valid = rt_utf8_valid_bytes(text, bytes);
     if (valid < bytes) return rt_fail(err, RT_E_INPUT, "the text is not valid UTF-8 at byte %zu", valid);
     trainer t = {0};
     rt_status s = first_tokens(&t, o, err);
-    if (s == RT_OK) s = train_read_words(&t, text, bytes, err);
+    if (s == RT_OK) s = rt_train_read_words(&t, text, bytes, err);
     if (s == RT_OK) s = learn(&t, o, err);
-    if (s == RT_OK) s = train_write_json(&t, o, json, err);
+    if (s == RT_OK) s = rt_train_write_json(&t, o, json, err);
     trainer_free(&t);
     return s;
 }

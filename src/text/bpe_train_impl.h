@@ -32,10 +32,11 @@ typedef struct trainer {
     train_place *places;
     train_candidate *heap;
     int32_t *merges; /* index in pairs, in the order learned */
-    size_t word_count, word_capacity, symbol_count, symbol_capacity, pair_count, pair_capacity, place_count, place_capacity,
-        heap_size, heap_capacity, merge_count, merge_capacity;
+    size_t word_count, word_capacity, symbol_count, symbol_capacity, pair_count, pair_capacity, place_count,
+        place_capacity, heap_size, heap_capacity, merge_count, merge_capacity;
 } trainer;
 
-rt_status train_read_words(trainer *t, const char *text, size_t bytes, rt_error *err) RT_NODISCARD;
-rt_status train_write_json(const trainer *t, const rt_bpe_train_options *o, rt_buf *json, rt_error *err) RT_NODISCARD;
+rt_status rt_train_read_words(trainer *t, const char *text, size_t bytes, rt_error *err) RT_NODISCARD;
+rt_status rt_train_write_json(const trainer *t, const rt_bpe_train_options *o, rt_buf *json,
+                              rt_error *err) RT_NODISCARD;
 #endif

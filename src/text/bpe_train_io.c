@@ -9,11 +9,11 @@
 /* ---- words ---- */
 
 static bool add_word(trainer *t, const tok_vocab *words, const int32_t id_of[256], int32_t word) {
-    const char *s = tok_vocab_string(words, word);
+    const char *s = rt_tok_vocab_string(words, word);
     int32_t n = (int32_t)words->entries[word].length;
     size_t begin = t->symbol_count, needed = begin + (size_t)n;
-    if (!tok_grow((void **)&t->symbols, needed, &t->symbol_capacity, sizeof *t->symbols)) return false;
-    if (!tok_grow((void **)&t->words, t->word_count + 1, &t->word_capacity, sizeof *t->words)) return false;
+    if (!rt_tok_grow((void **)&t->symbols, needed, &t->symbol_capacity, sizeof *t->symbols)) return false;
+    if (!rt_tok_grow((void **)&t->words, t->word_count + 1, &t->word_capacity, sizeof *t->words)) return false;
     for (int32_t i = 0; i < n; i++) t->symbols[t->symbol_count++] = id_of[(uint8_t)s[i]];
     t->words[t->word_count++] = (train_word){begin, n, 0};
     return true;
@@ -24,39 +24,40 @@ static rt_status count_pieces(trainer *t, const tok_pieces *p, rt_error *err) {
     int32_t id_of[256], clash;
     char token[4];
     bool ok = true;
-    for (int b = 0; b < 256; b++) id_of[b] = tok_vocab_find(&t->tokens, token, utf8_put(token, byte_alphabet_char((uint8_t)b)));
+    for (int b = 0; b < 256; b++)
+        id_of[b] = rt_tok_vocab_find(&t->tokens, token, rt_utf8_put(token, rt_byte_alphabet_char((uint8_t)b)));
     for (size_t i = 0; i < p->list.size && ok; i++) {
         const char *s = p->view.s + p->list.data[i].begin;
         size_t n = p->list.data[i].end - p->list.data[i].begin;
-        int32_t word = tok_vocab_find(&words, s, n);
+        int32_t word = rt_tok_vocab_find(&words, s, n);
         if (word < 0) {
             word = words.size;
-            ok = tok_vocab_add(&words, word, s, n, &clash) == RT_OK && add_word(t, &words, id_of, word);
+            ok = rt_tok_vocab_add(&words, word, s, n, &clash) == RT_OK && add_word(t, &words, id_of, word);
         }
         if (ok) t->words[word].count++;
     }
-    tok_vocab_free(&words);
-    return ok ? RT_OK : tok_out_of_memory(err);
+    rt_tok_vocab_free(&words);
+    return ok ? RT_OK : rt_tok_out_of_memory(err);
 }
 
 static rt_status cut_words(tok_steps *steps, tok_pieces *p, rt_error *err) {
     json_t *json = json_pack("{s:s, s:b}", "type", "ByteLevel", "add_prefix_space", 0);
     tok_node node = {json, "pre_tokenizer", ""};
-    rt_status s = json ? tok_steps_load(steps, &node, tok_pretokenizers, "", err) : tok_out_of_memory(err);
+    rt_status s = json ? rt_tok_steps_load(steps, &node, rt_tok_pretokenizers, "", err) : rt_tok_out_of_memory(err);
     json_decref(json);
-    if (s == RT_OK) s = tok_matcher_new(&p->matcher, err);
-    tok_ranges_add(&p->list, 0, p->view.n);
-    if (s == RT_OK && p->list.failed) s = tok_out_of_memory(err);
+    if (s == RT_OK) s = rt_tok_matcher_new(&p->matcher, err);
+    rt_tok_ranges_add(&p->list, 0, p->view.n);
+    if (s == RT_OK && p->list.failed) s = rt_tok_out_of_memory(err);
     return s == RT_OK ? steps->items[0].kind->pretokenize(&steps->items[0], p, err) : s;
 }
 
-rt_status train_read_words(trainer *t, const char *text, size_t bytes, rt_error *err) {
+rt_status rt_train_read_words(trainer *t, const char *text, size_t bytes, rt_error *err) {
     tok_steps steps = {0};
     tok_pieces p = {.view = {text, bytes, NULL, 0}, .end = (int64_t)bytes};
     rt_status s = cut_words(&steps, &p, err);
     if (s == RT_OK) s = count_pieces(t, &p, err);
-    tok_pieces_free(&p);
-    tok_steps_free(&steps);
+    rt_tok_pieces_free(&p);
+    rt_tok_steps_free(&steps);
     return s;
 }
 
@@ -66,33 +67,40 @@ static json_t *added_tokens(bool any) {
     json_t *list = json_array();
     static const char *const names[] = {"<|bos|>", "<|eos|>"};
     for (int i = 0; any && i < 2; i++)
-        json_array_append_new(list, json_pack("{s:i, s:s, s:b, s:b, s:b, s:b, s:b}", "id", i, "content", names[i], "single_word", 0,
-                                              "lstrip", 0, "rstrip", 0, "normalized", 0, "special", 1));
+        json_array_append_new(list,
+                              json_pack("{s:i, s:s, s:b, s:b, s:b, s:b, s:b}", "id", i, "content", names[i],
+                                        "single_word", 0, "lstrip", 0, "rstrip", 0, "normalized", 0, "special", 1));
     return list;
 }
 static json_t *byte_level(void) {
-    return json_pack("{s:s, s:b, s:b, s:b}", "type", "ByteLevel", "add_prefix_space", 0, "trim_offsets", 0, "use_regex", 1);
+    return json_pack("{s:s, s:b, s:b, s:b}", "type", "ByteLevel", "add_prefix_space", 0, "trim_offsets", 0, "use_regex",
+                     1);
 }
 static json_t *around(void) {
-    return json_loads("{\"type\": \"TemplateProcessing\","
-                      " \"single\": [{\"SpecialToken\": {\"id\": \"<|bos|>\", \"type_id\": 0}}, {\"Sequence\": {\"id\": \"A\", \"type_id\": 0}},"
-                      "  {\"SpecialToken\": {\"id\": \"<|eos|>\", \"type_id\": 0}}],"
-                      " \"pair\": [{\"Sequence\": {\"id\": \"A\", \"type_id\": 0}}, {\"Sequence\": {\"id\": \"B\", \"type_id\": 1}}],"
-                      " \"special_tokens\": {\"<|bos|>\": {\"id\": \"<|bos|>\", \"ids\": [0], \"tokens\": [\"<|bos|>\"]},"
-                      "  \"<|eos|>\": {\"id\": \"<|eos|>\", \"ids\": [1], \"tokens\": [\"<|eos|>\"]}}}", 0, NULL);
+    return json_loads(
+        "{\"type\": \"TemplateProcessing\","
+        " \"single\": [{\"SpecialToken\": {\"id\": \"<|bos|>\", \"type_id\": 0}}, {\"Sequence\": {\"id\": \"A\", "
+        "\"type_id\": 0}},"
+        "  {\"SpecialToken\": {\"id\": \"<|eos|>\", \"type_id\": 0}}],"
+        " \"pair\": [{\"Sequence\": {\"id\": \"A\", \"type_id\": 0}}, {\"Sequence\": {\"id\": \"B\", \"type_id\": 1}}],"
+        " \"special_tokens\": {\"<|bos|>\": {\"id\": \"<|bos|>\", \"ids\": [0], \"tokens\": [\"<|bos|>\"]},"
+        "  \"<|eos|>\": {\"id\": \"<|eos|>\", \"ids\": [1], \"tokens\": [\"<|eos|>\"]}}}",
+        0, NULL);
 }
 
 static json_t *vocab_json(const tok_vocab *v) {
     json_t *vocab = json_object();
     for (int32_t id = 0; id < v->size; id++)
-        if (json_object_set_new(vocab, tok_vocab_string(v, id), json_integer(id)) != 0) return json_decref(vocab), NULL;
+        if (json_object_set_new(vocab, rt_tok_vocab_string(v, id), json_integer(id)) != 0)
+            return json_decref(vocab), NULL;
     return vocab;
 }
 static json_t *merges_json(const trainer *t) {
     json_t *list = json_array();
     for (size_t i = 0; i < t->merge_count; i++) {
         const train_pair *p = &t->pairs[t->merges[i]];
-        json_t *merge = json_sprintf("%s %s", tok_vocab_string(&t->tokens, p->left), tok_vocab_string(&t->tokens, p->right));
+        json_t *merge =
+            json_sprintf("%s %s", rt_tok_vocab_string(&t->tokens, p->left), rt_tok_vocab_string(&t->tokens, p->right));
         if (json_array_append_new(list, merge) != 0) return json_decref(list), NULL;
     }
     return list;
@@ -103,18 +111,19 @@ static int into_buf(const char *text, size_t n, void *buf) {
     return ((rt_buf *)buf)->failed ? -1 : 0;
 }
 
-rt_status train_write_json(const trainer *t, const rt_bpe_train_options *o, rt_buf *out, rt_error *err) {
+rt_status rt_train_write_json(const trainer *t, const rt_bpe_train_options *o, rt_buf *out, rt_error *err) {
     size_t before = out->size;
-    json_t *root = json_pack("{s:s, s:n, s:n, s:o, s:n, s:o, s:o, s:o, s:{s:s, s:n, s:n, s:s, s:s, s:b, s:b, s:b, s:o, s:o}}", "version",
-                             "1.0", "truncation", "padding", "added_tokens", added_tokens(o->bos_eos), "normalizer", "pre_tokenizer",
-                             byte_level(), "post_processor", o->bos_eos && o->add_special ? around() : byte_level(), "decoder",
-                             byte_level(), "model", "type", "BPE", "dropout", "unk_token", "continuing_subword_prefix", "",
-                             "end_of_word_suffix", "", "fuse_unk", 0, "byte_fallback", 0, "ignore_merges", 0, "vocab",
-                             vocab_json(&t->tokens), "merges", merges_json(t));
+    json_t *root =
+        json_pack("{s:s, s:n, s:n, s:o, s:n, s:o, s:o, s:o, s:{s:s, s:n, s:n, s:s, s:s, s:b, s:b, s:b, s:o, s:o}}",
+                  "version", "1.0", "truncation", "padding", "added_tokens", added_tokens(o->bos_eos), "normalizer",
+                  "pre_tokenizer", byte_level(), "post_processor",
+                  o->bos_eos && o->add_special ? around() : byte_level(), "decoder", byte_level(), "model", "type",
+                  "BPE", "dropout", "unk_token", "continuing_subword_prefix", "", "end_of_word_suffix", "", "fuse_unk",
+                  0, "byte_fallback", 0, "ignore_merges", 0, "vocab", vocab_json(&t->tokens), "merges", merges_json(t));
     bool ok = root && json_dump_callback(root, into_buf, out, JSON_INDENT(1)) == 0;
     rt_buf_putc(out, '\n');
     json_decref(root);
     if (ok && !out->failed) return RT_OK;
     out->size = before;
-    return tok_out_of_memory(err);
+    return rt_tok_out_of_memory(err);
 }

@@ -1,12 +1,13 @@
-/* corpus.c - documents from text files. One primitive does the cutting, take(): the bytes up to the next delimiter. Lines are
- * pieces delimited by "\n", a whole file is one piece without a delimiter, and the separators are built on these. */
+/* corpus.c - documents from text files. One primitive does the cutting, take(): the bytes up to the next delimiter.
+ * Lines are pieces delimited by "\n", a whole file is one piece without a delimiter, and the separators are built on
+ * these. */
 #include <retort/text/corpus.h>
 #include <retort/base/mem.h>
 #include <string.h>
 #include <strings.h>
 #include "text/input.h"
 #include "text/record.h"
-#include "text/text_check.h"
+#include "text/utf8.h"
 
 enum { READ = 1 << 16 };
 typedef enum separator { NONE, LINE, BLANK_LINE, TEXT } separator;
@@ -33,7 +34,8 @@ static separator separator_of(const char *name) {
     return strcmp(name, "blank_line") == 0 ? BLANK_LINE : TEXT;
 }
 
-rt_status rt_corpus_open(rt_corpus **out, const char *const *paths, int count, const rt_corpus_options *o, rt_error *err) {
+rt_status rt_corpus_open(rt_corpus **out, const char *const *paths, int count, const rt_corpus_options *o,
+                         rt_error *err) {
     *out = NULL;
     if (count < 1) return rt_fail(err, RT_E_ARG, "no text files given");
     rt_corpus *c = rt_zalloc(sizeof *c);
@@ -116,7 +118,8 @@ static int64_t newlines(const char *p, size_t n) {
     return lines;
 }
 
-/* The bytes up to the next delimiter (length 0: up to the end), which is consumed. ended is set once nothing is left. */
+/* The bytes up to the next delimiter (length 0: up to the end), which is consumed. ended is set once nothing is left.
+ */
 static rt_status take(rt_corpus *c, const char *delimiter, size_t length, piece *p, rt_error *err) {
     size_t searched = 0;
     char *found = NULL;
@@ -140,8 +143,10 @@ static rt_status take(rt_corpus *c, const char *delimiter, size_t length, piece 
 /* --------------------------------------------------------------- documents */
 
 static void strip_end(piece *p) {
-    if (p->bytes && p->text[p->bytes - 1] == '\n') p->bytes--;
-    else return;
+    if (p->bytes && p->text[p->bytes - 1] == '\n')
+        p->bytes--;
+    else
+        return;
     if (p->bytes && p->text[p->bytes - 1] == '\r') p->bytes--;
 }
 
@@ -196,7 +201,7 @@ static rt_status take_text(rt_corpus *c, piece *p, rt_error *err) {
 }
 
 static rt_status check_utf8(const rt_corpus *c, const piece *p, rt_error *err) {
-    size_t bad = rt_utf8_invalid(p->text, p->bytes);
+    size_t bad = rt_utf8_valid_bytes(p->text, p->bytes);
     if (bad == p->bytes) return RT_OK;
     int64_t line = p->line + newlines(p->text, bad);
     const char *start = memrchr(p->text, '\n', bad);
@@ -220,7 +225,8 @@ static rt_status take_record(rt_corpus *c, piece *p, bool *skip, rt_error *err) 
 static rt_status step(rt_corpus *c, rt_document *d, bool *found, rt_error *err) {
     piece p = {0};
     bool skip = false;
-    if (c->jsonl) RT_TRY(take_record(c, &p, &skip, err));
+    if (c->jsonl)
+        RT_TRY(take_record(c, &p, &skip, err));
     else {
         RT_TRY(take_text(c, &p, err));
         RT_TRY(check_length(c, p.bytes, p.line, err));
@@ -252,8 +258,10 @@ rt_status rt_corpus_next(rt_corpus *c, rt_document *d, bool *end, rt_error *err)
             if (*end) return RT_OK;
             RT_TRY(open_next(c, err));
         }
-        if (c->ended) RT_TRY(finish_file(c, err));
-        else RT_TRY(step(c, d, &found, err));
+        if (c->ended)
+            RT_TRY(finish_file(c, err));
+        else
+            RT_TRY(step(c, d, &found, err));
     }
     return RT_OK;
 }

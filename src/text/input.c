@@ -1,6 +1,6 @@
-/* input.c - plain and gzip bytes. inflate is driven here rather than through gzread because gzread accepts a file cut within
- * its header as plain data, and because zlib's memory must come from our allocator. Members may follow one another (RFC 1952,
- * 2.2); zlib checks each one's CRC-32 and length. */
+/* input.c - plain and gzip bytes. inflate is driven here rather than through gzread because gzread accepts a file cut
+ * within its header as plain data, and because zlib's memory must come from our allocator. Members may follow one
+ * another (RFC 1952, 2.2); zlib checks each one's CRC-32 and length. */
 #include "text/input.h"
 #include <retort/base/mem.h>
 #include <errno.h>
@@ -34,7 +34,9 @@ static rt_status read_raw(rt_input *in, void *to, size_t room, size_t *count, rt
     ssize_t n;
     do n = read(in->fd, to, room);
     while (n < 0 && errno == EINTR);
-    if (n < 0) return rt_fail(err, RT_E_IO, "%s: cannot read at byte %lld: %s", in->path, (long long)in->offset, strerror(errno));
+    if (n < 0)
+        return rt_fail(err, RT_E_IO, "%s: cannot read at byte %lld: %s", in->path, (long long)in->offset,
+                       strerror(errno));
     in->offset += n;
     *count = (size_t)n;
     return RT_OK;
@@ -58,7 +60,8 @@ static rt_status start(rt_input *in, rt_error *err) {
     in->gzip = in->size >= 2 && in->raw[0] == 0x1f && in->raw[1] == 0x8b;
     size_t length = strlen(in->path);
     if (!in->gzip && length > 3 && strcmp(in->path + length - 3, ".gz") == 0)
-        return rt_fail(err, RT_E_INPUT, "%s: not gzip data (its first bytes are not 1f 8b), though the name ends in .gz", in->path);
+        return rt_fail(err, RT_E_INPUT,
+                       "%s: not gzip data (its first bytes are not 1f 8b), though the name ends in .gz", in->path);
     if (!in->gzip) return RT_OK;
     in->z.zalloc = z_alloc, in->z.zfree = z_free;
     if (inflateInit2(&in->z, 16 + MAX_WBITS) != Z_OK) {
@@ -135,7 +138,8 @@ static rt_status read_gzip(rt_input *in, void *bytes, size_t room, size_t *count
         if (code == Z_STREAM_END) {
             in->in_member = false;
             RT_TRY(next_member(in, err));
-        } else if (code != Z_OK && code != Z_BUF_ERROR) return bad_gzip(in, code, err);
+        } else if (code != Z_OK && code != Z_BUF_ERROR)
+            return bad_gzip(in, code, err);
     }
     *count = wanted - in->z.avail_out;
     return RT_OK;

@@ -5,18 +5,20 @@
 bool rt_vocab_shared(const rt_vocab *v) { return v->eos >= 0 && (v->bos < 0 || v->bos == v->eos); }
 int32_t rt_vocab_boundary(const rt_vocab *v) { return rt_vocab_shared(v) ? v->eos : v->bos; }
 
-static rt_status covered(const rt_vocab *v, int32_t id, const uint32_t *bytes, int64_t i, uint32_t *out, rt_error *err) {
+static rt_status covered(const rt_vocab *v, int32_t id, const uint32_t *bytes, int64_t i, uint32_t *out,
+                         rt_error *err) {
     if (id < 0 || (v->size && id >= v->size))
         return rt_fail(err, RT_E_INPUT, "token %lld of a document is %d, the vocabulary has %lld", (long long)i, id,
                        (long long)v->size);
     *out = bytes ? bytes[i] : v->token_bytes ? v->token_bytes[id] : 0;
     if (*out <= RT_SPAN_BYTES) return RT_OK;
-    return rt_fail(err, RT_E_UNSUPPORTED, "token %lld of a document (id %d) covers %u bytes of text, at most %d can be recorded",
-                   (long long)i, id, *out, RT_SPAN_BYTES);
+    return rt_fail(err, RT_E_UNSUPPORTED,
+                   "token %lld of a document (id %d) covers %u bytes of text, at most %d can be recorded", (long long)i,
+                   id, *out, RT_SPAN_BYTES);
 }
 
-rt_status rt_layout_document(const rt_vocab *v, const int32_t *ids, const uint32_t *bytes, int64_t n, bool after_boundary,
-                             rt_token_put put, void *context, rt_error *err) {
+rt_status rt_layout_document(const rt_vocab *v, const int32_t *ids, const uint32_t *bytes, int64_t n,
+                             bool after_boundary, rt_token_put put, void *context, rt_error *err) {
     bool shared = rt_vocab_shared(v);
     int32_t before = rt_vocab_boundary(v);
     if (before >= 0 && !(shared && after_boundary)) RT_TRY(put(context, before, RT_SPAN_FIRST, err));

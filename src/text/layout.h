@@ -1,4 +1,5 @@
-/* layout.h - a document as tokens: the one place where bos and eos are put around it (vocab.h shows the three forms). */
+/* layout.h - a document as tokens: the one place where bos and eos are put around it (vocab.h shows the three forms).
+ */
 #ifndef RETORT_SRC_TEXT_LAYOUT_H
 #define RETORT_SRC_TEXT_LAYOUT_H
 #include <retort/base/status.h>
@@ -12,8 +13,8 @@ bool rt_vocab_shared(const rt_vocab *v);
 /* The id at which documents begin when nothing else says so; -1 = none. */
 int32_t rt_vocab_boundary(const rt_vocab *v);
 /* Lays out one document. after_boundary: the token put before is the shared boundary already. */
-rt_status rt_layout_document(const rt_vocab *v, const int32_t *ids, const uint32_t *bytes, int64_t n, bool after_boundary,
-                             rt_token_put put, void *context, rt_error *err) RT_NODISCARD;
+rt_status rt_layout_document(const rt_vocab *v, const int32_t *ids, const uint32_t *bytes, int64_t n,
+                             bool after_boundary, rt_token_put put, void *context, rt_error *err) RT_NODISCARD;
 /* The span word of a token in data that records none. */
 uint16_t rt_span_derived(const rt_vocab *v, int32_t id);
 

@@ -1,4 +1,5 @@
-/* loader.c - see loader.h. The other ranks' windows are counted by filling one spare batch: N must cover all of them. */
+/* loader.c - see loader.h. The other ranks' windows are counted by filling one spare batch: N must cover all of them.
+ */
 #include <retort/text/loader.h>
 #include <retort/base/mem.h>
 #include <retort/base/rng.h>
@@ -15,13 +16,14 @@ struct rt_loader {
 
 static rt_status check(const rt_loader_options *o, rt_token_view view, rt_error *err) {
     if (o->T < 1 || o->batch < 1 || o->accumulate < 1 || o->ranks < 1 || o->rank < 0 || o->rank >= o->ranks)
-        return rt_fail(err, RT_E_ARG, "loader: T %lld, batch %lld, accumulate %lld, rank %lld of %lld do not fit", (long long)o->T,
-                       (long long)o->batch, (long long)o->accumulate, (long long)o->rank, (long long)o->ranks);
+        return rt_fail(err, RT_E_ARG, "loader: T %lld, batch %lld, accumulate %lld, rank %lld of %lld do not fit",
+                       (long long)o->T, (long long)o->batch, (long long)o->accumulate, (long long)o->rank,
+                       (long long)o->ranks);
     int64_t tokens = view.end - view.begin;
     if (tokens == 0) return rt_fail(err, RT_E_INPUT, "the training data is empty");
     if (tokens - 1 < o->T)
-        return rt_fail(err, RT_E_INPUT, "the training data holds %lld tokens, a sequence length of %lld needs %lld", (long long)tokens,
-                       (long long)o->T, (long long)o->T + 1);
+        return rt_fail(err, RT_E_INPUT, "the training data holds %lld tokens, a sequence length of %lld needs %lld",
+                       (long long)tokens, (long long)o->T, (long long)o->T + 1);
     return RT_OK;
 }
 
@@ -87,8 +89,8 @@ rt_cursor rt_loader_cursor(const rt_loader *l) { return l->cursor; }
 
 rt_status rt_loader_seek(rt_loader *l, rt_cursor c, rt_error *err) {
     if (c.epoch < 0 || c.index < 0 || c.index >= l->windows.count)
-        return rt_fail(err, RT_E_INPUT, "data cursor (epoch %lld, window %lld) does not fit data of %lld windows", (long long)c.epoch,
-                       (long long)c.index, (long long)l->windows.count);
+        return rt_fail(err, RT_E_INPUT, "data cursor (epoch %lld, window %lld) does not fit data of %lld windows",
+                       (long long)c.epoch, (long long)c.index, (long long)l->windows.count);
     l->cursor = c;
     return RT_OK;
 }

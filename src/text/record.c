@@ -16,19 +16,24 @@ static rt_status missing(const json_t *object, const char *key, const char *path
 }
 
 static const char *kind(const json_t *v) {
-    static const char *const names[] = {"an object", "an array", "a string", "a number", "a number", "true", "false", "null"};
+    static const char *const names[] = {"an object", "an array", "a string", "a number",
+                                        "a number",  "true",     "false",    "null"};
     return names[json_typeof(v)];
 }
 
-static rt_status text_of(const json_t *record, const char *key, const char *path, int64_t number, rt_buf *out, rt_error *err) {
+static rt_status text_of(const json_t *record, const char *key, const char *path, int64_t number, rt_buf *out,
+                         rt_error *err) {
     if (!json_is_object(record))
-        return rt_fail(err, RT_E_INPUT, "%s:%lld: a record must be an object (found %s)", path, (long long)number, kind(record));
+        return rt_fail(err, RT_E_INPUT, "%s:%lld: a record must be an object (found %s)", path, (long long)number,
+                       kind(record));
     const json_t *v = json_object_get(record, key);
     if (!v) return missing(record, key, path, number, err);
     if (!json_is_string(v))
-        return rt_fail(err, RT_E_INPUT, "%s:%lld: \"%s\" must be a string (found %s)", path, (long long)number, key, kind(v));
+        return rt_fail(err, RT_E_INPUT, "%s:%lld: \"%s\" must be a string (found %s)", path, (long long)number, key,
+                       kind(v));
     rt_buf_add(out, json_string_value(v), json_string_length(v));
-    return out->failed ? rt_fail(err, RT_E_NOMEM, "%s:%lld: out of memory for a record", path, (long long)number) : RT_OK;
+    return out->failed ? rt_fail(err, RT_E_NOMEM, "%s:%lld: out of memory for a record", path, (long long)number)
+                       : RT_OK;
 }
 
 rt_status rt_record_text(const char *line, size_t bytes, const char *key, const char *path, int64_t number, rt_buf *out,

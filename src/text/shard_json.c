@@ -18,15 +18,16 @@ rt_status rt_shard_json_save(const char *path, const rt_shard_info *n, rt_error 
     char hash[17];
     snprintf(hash, sizeof hash, "%016llx", (unsigned long long)n->tokens_hash);
     json_t *v = json_pack("{s:s, s:I, s:I, s:I, s:I, s:o, s:o, s:s, s:s}", "format", "retort token shard 1", "tokens",
-                          (json_int_t)n->tokens, "documents", (json_int_t)n->documents, "bytes", (json_int_t)n->bytes, "vocab_size",
-                          (json_int_t)n->vocab, "bos_id", id_or_null(n->bos), "eos_id", id_or_null(n->eos), "tokenizer",
-                          n->tokenizer, "tokens_hash", hash);
+                          (json_int_t)n->tokens, "documents", (json_int_t)n->documents, "bytes", (json_int_t)n->bytes,
+                          "vocab_size", (json_int_t)n->vocab, "bos_id", id_or_null(n->bos), "eos_id",
+                          id_or_null(n->eos), "tokenizer", n->tokenizer, "tokens_hash", hash);
     rt_status s = rt_json_save(path, v, err);
     json_decref(v);
     return s;
 }
 
-static rt_status optional_int(const rt_json *o, const char *key, int64_t min, int64_t max, int64_t *out, rt_error *err) {
+static rt_status optional_int(const rt_json *o, const char *key, int64_t min, int64_t max, int64_t *out,
+                              rt_error *err) {
     return rt_json_has(o, key) ? rt_json_int(o, key, min, max, out, err) : RT_OK;
 }
 
@@ -41,7 +42,8 @@ static rt_status hashes(const rt_json *o, rt_shard_info *n, rt_error *err) {
     RT_TRY(rt_json_string(o, "tokens_hash", &text, err));
     unsigned long long hash;
     char rest;
-    if (sscanf(text, "%16llx%c", &hash, &rest) != 1) return rt_json_fail(o, err, "tokens_hash is no hexadecimal number: %.80s", text);
+    if (sscanf(text, "%16llx%c", &hash, &rest) != 1)
+        return rt_json_fail(o, err, "tokens_hash is no hexadecimal number: %.80s", text);
     n->tokens_hash = hash;
     return RT_OK;
 }

@@ -1,5 +1,5 @@
-/* shard_read.c - opening a token shard. Opening checks everything once (sizes, magic, every id, both hashes), so that reading
- * needs no checks and cannot fail. The scan costs about a nanosecond per token and warms the page cache. */
+/* shard_read.c - opening a token shard. Opening checks everything once (sizes, magic, every id, both hashes), so that
+ * reading needs no checks and cannot fail. The scan costs about a nanosecond per token and warms the page cache. */
 #include <retort/base/file.h>
 #include <string.h>
 #include "text/layout.h"
@@ -15,15 +15,16 @@ struct rt_shard {
 };
 
 static rt_status bad_size(const rt_shard *s, int64_t count, rt_error *err) {
-    return rt_fail(err, RT_E_INPUT, "%s: %zu bytes, but its header says %lld tokens of %d bytes (expected %lld bytes)", s->path,
-                   s->file.size, (long long)count, s->info.width, (long long)(RT_SHARD_HEADER + count * s->info.width));
+    return rt_fail(err, RT_E_INPUT, "%s: %zu bytes, but its header says %lld tokens of %d bytes (expected %lld bytes)",
+                   s->path, s->file.size, (long long)count, s->info.width,
+                   (long long)(RT_SHARD_HEADER + count * s->info.width));
 }
 
 static rt_status open_tokens(rt_shard *s, rt_error *err) {
     RT_TRY(rt_file_map(s->path, &s->file, err));
     if (s->file.size < RT_SHARD_HEADER)
-        return rt_fail(err, RT_E_INPUT, "%s: %zu bytes, a token shard begins with %d bytes of header", s->path, s->file.size,
-                       RT_SHARD_HEADER);
+        return rt_fail(err, RT_E_INPUT, "%s: %zu bytes, a token shard begins with %d bytes of header", s->path,
+                       s->file.size, RT_SHARD_HEADER);
     int32_t header[3];
     memcpy(header, s->file.data, sizeof header);
     bool narrow = header[0] == RT_SHARD_MAGIC_16;
@@ -32,7 +33,8 @@ static rt_status open_tokens(rt_shard *s, rt_error *err) {
                        RT_SHARD_MAGIC_16, RT_SHARD_MAGIC_32);
     int32_t version = narrow ? RT_SHARD_VERSION_16 : RT_SHARD_VERSION_32;
     if (header[1] != version)
-        return rt_fail(err, RT_E_INPUT, "%s: shard version %d, expected %d for magic %d", s->path, header[1], version, header[0]);
+        return rt_fail(err, RT_E_INPUT, "%s: shard version %d, expected %d for magic %d", s->path, header[1], version,
+                       header[0]);
     s->info.width = narrow ? 2 : 4;
     if (header[2] < 0 || s->file.size != RT_SHARD_HEADER + (size_t)header[2] * (size_t)s->info.width)
         return bad_size(s, header[2], err);
@@ -46,11 +48,11 @@ static rt_status open_tokens(rt_shard *s, rt_error *err) {
 
 static rt_status agree(const rt_shard *s, const rt_vocab *v, const rt_shard_info *d, rt_error *err) {
     if (v->hash && *d->tokenizer && strcmp(v->hash, d->tokenizer) != 0)
-        return rt_fail(err, RT_E_INPUT, "%s: made with another tokenizer (hash %.12s, this one's is %.12s)", s->path, d->tokenizer,
-                       v->hash);
+        return rt_fail(err, RT_E_INPUT, "%s: made with another tokenizer (hash %.12s, this one's is %.12s)", s->path,
+                       d->tokenizer, v->hash);
     if (v->size && (v->bos != d->bos || v->eos != d->eos))
-        return rt_fail(err, RT_E_INPUT, "%s: made with bos %d, eos %d; the tokenizer has bos %d, eos %d", s->path, d->bos, d->eos,
-                       v->bos, v->eos);
+        return rt_fail(err, RT_E_INPUT, "%s: made with bos %d, eos %d; the tokenizer has bos %d, eos %d", s->path,
+                       d->bos, d->eos, v->bos, v->eos);
     return RT_OK;
 }
 
@@ -66,8 +68,8 @@ static rt_status open_description(rt_shard *s, const rt_vocab *v, uint64_t *hash
     s->info.described = d.described;
     if (!d.described) return RT_OK;
     if (d.tokens != s->info.tokens)
-        return rt_fail(err, RT_E_INPUT, "%s.json: describes %lld tokens, the shard has %lld", s->path, (long long)d.tokens,
-                       (long long)s->info.tokens);
+        return rt_fail(err, RT_E_INPUT, "%s.json: describes %lld tokens, the shard has %lld", s->path,
+                       (long long)d.tokens, (long long)s->info.tokens);
     memcpy(s->info.tokenizer, d.tokenizer, sizeof d.tokenizer);
     *hash = d.tokens_hash;
     return agree(s, v, &d, err);
@@ -79,8 +81,8 @@ static rt_status check_spans(const rt_shard *s, const rt_spans_header *h, rt_err
     if (memcmp(h->magic, RT_SPANS_MAGIC, sizeof h->magic) != 0)
         return rt_fail(err, RT_E_INPUT, "%s.spans: not a spans file (expected %s)", s->path, RT_SPANS_MAGIC);
     if (h->count != (uint64_t)s->info.tokens || s->spans_file.size != sizeof *h + 2 * (size_t)s->info.tokens)
-        return rt_fail(err, RT_E_INPUT, "%s.spans: %zu bytes for %llu tokens, the shard has %lld", s->path, s->spans_file.size,
-                       (unsigned long long)h->count, (long long)s->info.tokens);
+        return rt_fail(err, RT_E_INPUT, "%s.spans: %zu bytes for %llu tokens, the shard has %lld", s->path,
+                       s->spans_file.size, (unsigned long long)h->count, (long long)s->info.tokens);
     uint64_t hash = RT_FNV_START;
     for (int64_t i = 0; i < s->info.tokens; i++) hash = rt_fnv_add(hash, s->spans[i]);
     if (hash != h->spans_hash) return rt_fail(err, RT_E_INPUT, "%s.spans: damaged (its check sum differs)", s->path);
@@ -116,7 +118,8 @@ static rt_status scan_ids(rt_shard *s, rt_error *err) {
     for (int64_t i = 0; i < s->info.tokens; i++) {
         uint32_t id = token(s, i);
         if (id >= limit)
-            return rt_fail(err, RT_E_INPUT, "%s: token %lld is %u, the vocabulary has %u (is this the right tokenizer?)", s->path,
+            return rt_fail(err, RT_E_INPUT,
+                           "%s: token %lld is %u, the vocabulary has %u (is this the right tokenizer?)", s->path,
                            (long long)i, id, limit);
         if ((int32_t)id > s->info.highest) s->info.highest = (int32_t)id;
         hash = rt_fnv_add(hash, id);
@@ -144,7 +147,8 @@ static rt_status open_all(rt_shard *s, const rt_vocab *v, rt_error *err) {
     RT_TRY(open_description(s, v, &described, err));
     RT_TRY(scan_ids(s, err));
     if (described && described != s->info.tokens_hash)
-        return rt_fail(err, RT_E_INPUT, "%s: damaged, or %s.json belongs to other tokens (check sums differ)", s->path, s->path);
+        return rt_fail(err, RT_E_INPUT, "%s: damaged, or %s.json belongs to other tokens (check sums differ)", s->path,
+                       s->path);
     RT_TRY(open_spans(s, err));
     count_documents(s);
     return RT_OK;
@@ -177,6 +181,8 @@ const rt_shard_info *rt_shard_about(const rt_shard *s) { return &s->info; }
 void rt_shard_read(const rt_shard *s, int64_t first, int64_t n, int32_t *ids, uint16_t *spans) {
     for (int64_t i = 0; ids && i < n; i++) ids[i] = (int32_t)token(s, first + i);
     if (!spans) return;
-    if (s->spans) memcpy(spans, s->spans + first, (size_t)n * sizeof *spans);
-    else for (int64_t i = 0; i < n; i++) spans[i] = rt_span_derived(&s->vocab, (int32_t)token(s, first + i));
+    if (s->spans)
+        memcpy(spans, s->spans + first, (size_t)n * sizeof *spans);
+    else
+        for (int64_t i = 0; i < n; i++) spans[i] = rt_span_derived(&s->vocab, (int32_t)token(s, first + i));
 }

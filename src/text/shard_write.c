@@ -1,5 +1,6 @@
-/* shard_write.c - writing X.bin, X.bin.spans and X.bin.json (shard.h). The header's count is known only at the end, so the
- * header is written as zeros first and patched before the file is synced and renamed: a reader never sees the zeros. */
+/* shard_write.c - writing X.bin, X.bin.spans and X.bin.json (shard.h). The header's count is known only at the end, so
+ * the header is written as zeros first and patched before the file is synced and renamed: a reader never sees the
+ * zeros. */
 #include <retort/base/file.h>
 #include <errno.h>
 #include <string.h>
@@ -62,7 +63,8 @@ static rt_status write_block(rt_shard_writer *w, rt_error *err) {
         uint16_t narrow[BLOCK];
         for (size_t i = 0; i < n; i++) narrow[i] = (uint16_t)w->ids[i];
         RT_TRY(rt_file_writer_add(&w->tokens, narrow, 2 * n, err));
-    } else RT_TRY(rt_file_writer_add(&w->tokens, w->ids, 4 * n, err));
+    } else
+        RT_TRY(rt_file_writer_add(&w->tokens, w->ids, 4 * n, err));
     return rt_file_writer_add(&w->spans, w->words, 2 * n, err);
 }
 
@@ -96,7 +98,8 @@ static rt_status patch_headers(rt_shard_writer *w, rt_error *err) {
     bool narrow = w->info.width == 2;
     int32_t header[RT_SHARD_HEADER / 4] = {narrow ? RT_SHARD_MAGIC_16 : RT_SHARD_MAGIC_32,
                                            narrow ? RT_SHARD_VERSION_16 : RT_SHARD_VERSION_32, (int32_t)w->info.tokens};
-    rt_spans_header spans = {.count = (uint64_t)w->info.tokens, .tokens_hash = w->info.tokens_hash, .spans_hash = w->spans_hash};
+    rt_spans_header spans = {
+        .count = (uint64_t)w->info.tokens, .tokens_hash = w->info.tokens_hash, .spans_hash = w->spans_hash};
     memcpy(spans.magic, RT_SPANS_MAGIC, sizeof spans.magic);
     RT_TRY(patch(&w->tokens, header, sizeof header, err));
     return patch(&w->spans, &spans, sizeof spans, err);

@@ -1,6 +1,7 @@
-/* synth_grammar.c - the tables of the stories' grammar: templates, the weight of each choice, and what a sentence changes.
- * Word weights fall slowly with the word's rank (1 / (rank + 32)) and are raised fourfold for an eighth of the words, which
- * eighth depending on the slot before: so there are frequencies, then pairs, then memory and agreement to learn, in this order. */
+/* synth_grammar.c - the tables of the stories' grammar: templates, the weight of each choice, and what a sentence
+ * changes. Word weights fall slowly with the word's rank (1 / (rank + 32)) and are raised fourfold for an eighth of the
+ * words, which eighth depending on the slot before: so there are frequencies, then pairs, then memory and agreement to
+ * learn, in this order. */
 #include "text/synth_grammar.h"
 #include <stdio.h>
 #include <string.h>
@@ -32,8 +33,9 @@ enum { SHORTEST = 6, LONGEST = 24 }; /* sentences of a story */
 
 static double base_weight(const synth_world *w, int kind) {
     static const double plain[SYNTH_KINDS] = {
-        [SYNTH_MOVE] = 2,  [SYNTH_WHERE] = 1.5, [SYNTH_WHAT] = 1, [SYNTH_SCENE] = 7, [SYNTH_RELATIVE] = 5, [SYNTH_SIMPLE] = 6, [SYNTH_PLUS] = 2,
-        [SYNTH_MINUS] = 2, [SYNTH_FRUIT] = 1, [SYNTH_SOUND] = 0.7, [SYNTH_STARS] = 0.7, [SYNTH_FEEL] = 3};
+        [SYNTH_MOVE] = 2,     [SYNTH_WHERE] = 1.5, [SYNTH_WHAT] = 1,    [SYNTH_SCENE] = 7,
+        [SYNTH_RELATIVE] = 5, [SYNTH_SIMPLE] = 6,  [SYNTH_PLUS] = 2,    [SYNTH_MINUS] = 2,
+        [SYNTH_FRUIT] = 1,    [SYNTH_SOUND] = 0.7, [SYNTH_STARS] = 0.7, [SYNTH_FEEL] = 3};
     int moods_known = 0;
     for (int i = 0; i < w->cast; i++) moods_known += w->mood[i] >= 0;
     switch (kind) {
@@ -113,20 +115,20 @@ static int attractors(const synth_slots *s, double *w) { /* another noun, in eit
 int synth_slot_weights(const synth_world *w, const synth_slots *s, char slot, double p[SYNTH_OPTIONS]) {
     switch (slot) {
     case '^': return opener(w, p);
-    case 'A': return words(s, 64, p), new_ones(w, w->name, 64, p);   /* a new person */
-    case 'c': return words(s, 12, p);                                /* colour */
-    case 'O': return words(s, 64, p), new_ones(w, w->object, 64, p); /* a new object */
-    case 'p': return words(s, 32, p);                                /* place */
-    case 'W': return owners(w, p);                                   /* someone who has something */
-    case 'o': return owned(w, value(s, 'W'), p);                     /* what W has */
+    case 'A': return words(s, 64, p), new_ones(w, w->name, 64, p);             /* a new person */
+    case 'c': return words(s, 12, p);                                          /* colour */
+    case 'O': return words(s, 64, p), new_ones(w, w->object, 64, p);           /* a new object */
+    case 'p': return words(s, 32, p);                                          /* place */
+    case 'W': return owners(w, p);                                             /* someone who has something */
+    case 'o': return owned(w, value(s, 'W'), p);                               /* what W has */
     case 'q': return words(s, 32, p), without(32, w->place[value(s, 'o')], p); /* another place for it */
-    case 'B': return even(0, w->cast, p);                            /* someone */
-    case 'E': return even(0, w->cast, p), without(w->cast, value(s, 'W'), p); /* someone else than W */
-    case 't': return even(0, w->cast, p);                            /* any object known; of it: */
-    case 'X': return only(w->cast, w->owner[value(s, 't')], p);      /* its owner */
-    case 'j': return words(s, 48, p);                                /* adjective */
-    case 'J': return words(s, 48, p), without(48, value(s, 'j'), p); /* another */
-    case 'S': return words(s, 64, p);                                /* subject: 2 noun + (many) */
+    case 'B': return even(0, w->cast, p);                                      /* someone */
+    case 'E': return even(0, w->cast, p), without(w->cast, value(s, 'W'), p);  /* someone else than W */
+    case 't': return even(0, w->cast, p);                                      /* any object known; of it: */
+    case 'X': return only(w->cast, w->owner[value(s, 't')], p);                /* its owner */
+    case 'j': return words(s, 48, p);                                          /* adjective */
+    case 'J': return words(s, 48, p), without(48, value(s, 'j'), p);           /* another */
+    case 'S': return words(s, 64, p);                                          /* subject: 2 noun + (many) */
     case 's': return attractors(s, p);
     case 'v': return words(s, 32, p);                                /* verb, in the number of S */
     case 'y': return words(s, 32, p), without(32, value(s, 'v'), p); /* another verb */
@@ -154,20 +156,29 @@ static const char *word(const synth_world *w, const synth_slots *s, char slot, i
     case '^': return openers[i];
     case 'T': return value(s, '^') ? "the" : "The";
     case 'A': return names[i];
-    case 'W': case 'B': case 'E': case 'X': case 'F': return names[w->name[i]];
+    case 'W':
+    case 'B':
+    case 'E':
+    case 'X':
+    case 'F': return names[w->name[i]];
     case 'Y': return names[w->name[value(s, 'B')]];
     case 'V': return names[w->name[value(s, 'F')]];
     case 'g': return w->name[value(s, 'W')] & 1 ? "her" : "his";
     case 'c': return colours[i];
     case 'k': return colours[w->colour[value(s, 't')]];
     case 'O': return objects[i];
-    case 'o': case 't': return objects[w->object[i]];
-    case 'p': case 'q': return places[i];
+    case 'o':
+    case 't': return objects[w->object[i]];
+    case 'p':
+    case 'q': return places[i];
     case 'l': return places[w->place[value(s, 't')]];
-    case 'j': case 'J': return adjectives[i];
-    case 'S': case 's': return nouns[i >> 1][i & 1];
+    case 'j':
+    case 'J': return adjectives[i];
+    case 'S':
+    case 's': return nouns[i >> 1][i & 1];
     case 'x': return prepositions[i];
-    case 'v': case 'y': return verbs[i][value(s, 'S') & 1];
+    case 'v':
+    case 'y': return verbs[i][value(s, 'S') & 1];
     case 'i': return value(s, 'S') & 1 ? "are" : "is";
     case 'u': return fruits[i];
     case 'U': return fruits[value(s, 'u')];
@@ -189,10 +200,14 @@ static int number(const synth_slots *s, char slot, int i) {
 
 void synth_slot_text(const synth_world *w, const synth_slots *s, char slot, int i, char text[SYNTH_OPTION_TEXT]) {
     const char *fixed = word(w, s, slot, i);
-    if (fixed) snprintf(text, SYNTH_OPTION_TEXT, "%s", fixed);
-    else if (slot == 'R') repeated(sounds[value(s, 'r')], " ", value(s, 'm'), text);
-    else if (slot == 'Z') repeated("*", "", value(s, 'm'), text);
-    else snprintf(text, SYNTH_OPTION_TEXT, "%d", number(s, slot, i));
+    if (fixed)
+        snprintf(text, SYNTH_OPTION_TEXT, "%s", fixed);
+    else if (slot == 'R')
+        repeated(sounds[value(s, 'r')], " ", value(s, 'm'), text);
+    else if (slot == 'Z')
+        repeated("*", "", value(s, 'm'), text);
+    else
+        snprintf(text, SYNTH_OPTION_TEXT, "%d", number(s, slot, i));
 }
 
 void synth_slot_set(synth_slots *s, char slot, int i) {

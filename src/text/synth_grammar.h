@@ -1,9 +1,10 @@
-/* synth_grammar.h - what generator and parser of the synthetic stories share: sentences, words, and the weight of each choice.
+/* synth_grammar.h - what generator and parser of the synthetic stories share: sentences, words, and the weight of each
+ * choice.
  *
- * A story is a list of sentences until the kind SYNTH_END is drawn. A sentence kind is a template; each {x} in it is a slot, filled
- * left to right, and slot x offers a list of options with weights that depend on the world (who has what, where) and on the
- * slots filled before it. P(option) = weight / sum of weights. A slot with one possible option costs nothing: an answer that
- * memory gives, a verb's number, a sum. */
+ * A story is a list of sentences until the kind SYNTH_END is drawn. A sentence kind is a template; each {x} in it is a
+ * slot, filled left to right, and slot x offers a list of options with weights that depend on the world (who has what,
+ * where) and on the slots filled before it. P(option) = weight / sum of weights. A slot with one possible option costs
+ * nothing: an answer that memory gives, a verb's number, a sum. */
 #ifndef RETORT_SRC_TEXT_SYNTH_GRAMMAR_H
 #define RETORT_SRC_TEXT_SYNTH_GRAMMAR_H
 #include <stdbool.h>
@@ -33,7 +34,7 @@ enum { SYNTH_CAST = 4, SYNTH_OPTIONS = 64, SYNTH_OPTION_TEXT = 64 };
 
 /* Object i came with person i, and may have moved and changed hands since. */
 typedef struct synth_world {
-    int cast;                /* people so far, and as many objects */
+    int cast;                               /* people so far, and as many objects */
     int name[SYNTH_CAST], mood[SYNTH_CAST]; /* mood: index or -1 */
     int object[SYNTH_CAST], colour[SYNTH_CAST], place[SYNTH_CAST], owner[SYNTH_CAST];
     int sentences, previous; /* kind of the last one */

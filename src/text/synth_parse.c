@@ -1,5 +1,6 @@
-/* synth_parse.c - the probability of a story from its text alone. At each sentence every kind and every option of every slot is
- * tried against the text, by backtracking, so an ambiguity would be found, not overlooked: exactly one reading must remain. */
+/* synth_parse.c - the probability of a story from its text alone. At each sentence every kind and every option of every
+ * slot is tried against the text, by backtracking, so an ambiguity would be found, not overlooked: exactly one reading
+ * must remain. */
 #include <retort/text/corpus.h>
 #include <retort/text/synth.h>
 #include <math.h>
@@ -51,7 +52,8 @@ static void read_template(reading *r, const char *t, const char *p, const synth_
 }
 
 /* One sentence at p: adds its bits, moves p behind it, updates the world. */
-static rt_status read_sentence(synth_world *w, const char *text, const char **p, const char *end, double *bits, rt_error *err) {
+static rt_status read_sentence(synth_world *w, const char *text, const char **p, const char *end, double *bits,
+                               rt_error *err) {
     double weights[SYNTH_KINDS];
     int kinds = synth_kind_weights(w, weights), kind = SYNTH_END;
     reading r = {.world = w, .end = end};

@@ -11,23 +11,23 @@ typedef struct tok_node {
     char path[120];
 } tok_node;
 
-tok_node tok_key(const tok_node *n, const char *key); /* json = NULL when absent or when n is no object */
-tok_node tok_item(const tok_node *n, size_t index);
-bool tok_absent(const tok_node *n); /* not there, or null */
+tok_node rt_tok_key(const tok_node *n, const char *key); /* json = NULL when absent or when n is no object */
+tok_node rt_tok_item(const tok_node *n, size_t index);
+bool rt_tok_absent(const tok_node *n); /* not there, or null */
 /* Records "FILE: PATH: message". */
-rt_status tok_fail(const tok_node *n, rt_status s, rt_error *err, const char *format, ...) RT_PRINTF(4, 5);
-rt_status tok_expect(const tok_node *n, json_type type, rt_error *err) RT_NODISCARD;
+rt_status rt_tok_fail(const tok_node *n, rt_status s, rt_error *err, const char *format, ...) RT_PRINTF(4, 5);
+rt_status rt_tok_expect(const tok_node *n, json_type type, rt_error *err) RT_NODISCARD;
 
 /* Members of an object; absent or null gives the default. */
-rt_status tok_bool(const tok_node *n, const char *key, bool otherwise, bool *out, rt_error *err) RT_NODISCARD;
-rt_status tok_integer(const tok_node *n, const char *key, int64_t low, int64_t high, int64_t *out, rt_error *err) RT_NODISCARD;
+rt_status rt_tok_bool(const tok_node *n, const char *key, bool otherwise, bool *out, rt_error *err) RT_NODISCARD;
+rt_status rt_tok_integer(const tok_node *n, const char *key, int64_t low, int64_t high, int64_t *out,
+                         rt_error *err) RT_NODISCARD;
 /* otherwise NULL: the member must be there. The text is borrowed from the tree; bytes may be NULL. */
-rt_status tok_string(const tok_node *n, const char *key, const char *otherwise, const char **out, size_t *bytes,
-                     rt_error *err) RT_NODISCARD;
+rt_status rt_tok_string(const tok_node *n, const char *key, const char *otherwise, const char **out, size_t *bytes,
+                        rt_error *err) RT_NODISCARD;
 /* The text of a node itself. */
-rt_status tok_text_of(const tok_node *n, const char **out, size_t *bytes, rt_error *err) RT_NODISCARD;
+rt_status rt_tok_text_of(const tok_node *n, const char **out, size_t *bytes, rt_error *err) RT_NODISCARD;
 /* Is `word` among names (NULL-terminated)? index, or a refusal that lists the nearest. */
-rt_status tok_choice(const tok_node *n, const char *word, const char *const *names, int *index, rt_error *err) RT_NODISCARD;
-/* Parses a whole text; *out is owned by the caller (json_decref). */
-rt_status tok_parse(const char *text, size_t bytes, const char *file, json_t **out, rt_error *err) RT_NODISCARD;
+rt_status rt_tok_choice(const tok_node *n, const char *word, const char *const *names, int *index,
+                        rt_error *err) RT_NODISCARD;
 #endif

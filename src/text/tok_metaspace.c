@@ -2,18 +2,18 @@
 #include "text/tok_metaspace.h"
 #include "text/utf8.h"
 
-rt_status tok_metaspace_load(tok_step *s, const tok_node *json, rt_error *err) {
+rt_status rt_tok_metaspace_load(tok_step *s, const tok_node *json, rt_error *err) {
     static const char *const names[] = {"always", "first", "never", NULL};
-    tok_node mark = tok_key(json, "replacement"), scheme = tok_key(json, "prepend_scheme");
-    RT_TRY(tok_step_content(s, json, "replacement", NULL, err));
-    if (!s->content_bytes || utf8_length((unsigned char)*s->content) != s->content_bytes)
-        return tok_fail(&mark, RT_E_INPUT, err, "expected one character");
+    tok_node mark = rt_tok_key(json, "replacement"), scheme = rt_tok_key(json, "prepend_scheme");
+    RT_TRY(rt_tok_step_content(s, json, "replacement", NULL, err));
+    if (!s->content_bytes || rt_utf8_length((unsigned char)*s->content) != s->content_bytes)
+        return rt_tok_fail(&mark, RT_E_INPUT, err, "expected one character");
     bool prefix;
     const char *name;
-    RT_TRY(tok_bool(json, "add_prefix_space", true, &prefix, err));
-    RT_TRY(tok_string(json, "prepend_scheme", prefix ? "always" : "never", &name, NULL, err));
-    RT_TRY(tok_choice(&scheme, name, names, &s->mode, err));
+    RT_TRY(rt_tok_bool(json, "add_prefix_space", true, &prefix, err));
+    RT_TRY(rt_tok_string(json, "prepend_scheme", prefix ? "always" : "never", &name, NULL, err));
+    RT_TRY(rt_tok_choice(&scheme, name, names, &s->mode, err));
     if (!prefix && s->mode != TOK_PREPEND_NEVER)
-        return tok_fail(&scheme, RT_E_INPUT, err, "'%s' contradicts add_prefix_space false", name);
+        return rt_tok_fail(&scheme, RT_E_INPUT, err, "'%s' contradicts add_prefix_space false", name);
     return RT_OK;
 }

@@ -4,5 +4,5 @@
 #include "text/tok_step.h"
 
 enum { TOK_PREPEND_ALWAYS, TOK_PREPEND_FIRST, TOK_PREPEND_NEVER };
-rt_status tok_metaspace_load(tok_step *s, const tok_node *json, rt_error *err) RT_NODISCARD;
+rt_status rt_tok_metaspace_load(tok_step *s, const tok_node *json, rt_error *err) RT_NODISCARD;
 #endif

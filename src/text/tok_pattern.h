@@ -14,15 +14,17 @@ typedef struct tok_matcher { /* what a match writes to; one per thread */
     void *data;
 } tok_matcher;
 
-rt_status tok_pattern_regex(tok_pattern *p, const char *regex, size_t n, const tok_node *where, rt_error *err) RT_NODISCARD;
-rt_status tok_pattern_literal(tok_pattern *p, const char *text, size_t n, const tok_node *where, rt_error *err) RT_NODISCARD;
+rt_status rt_tok_pattern_regex(tok_pattern *p, const char *regex, size_t n, const tok_node *where,
+                               rt_error *err) RT_NODISCARD;
+rt_status rt_tok_pattern_literal(tok_pattern *p, const char *text, size_t n, const tok_node *where,
+                                 rt_error *err) RT_NODISCARD;
 /* {"String": ...}, {"Regex": ...} or a plain string, as `pattern` of a component. */
-rt_status tok_pattern_load(tok_pattern *p, const tok_node *component, rt_error *err) RT_NODISCARD;
-void tok_pattern_free(tok_pattern *p);
+rt_status rt_tok_pattern_load(tok_pattern *p, const tok_node *component, rt_error *err) RT_NODISCARD;
+void rt_tok_pattern_free(tok_pattern *p);
 
-rt_status tok_matcher_new(tok_matcher *m, rt_error *err) RT_NODISCARD;
-void tok_matcher_free(tok_matcher *m);
+rt_status rt_tok_matcher_new(tok_matcher *m, rt_error *err) RT_NODISCARD;
+void rt_tok_matcher_free(tok_matcher *m);
 /* The first match in s[from..n): *found = false when there is none. s is valid UTF-8. */
-rt_status tok_pattern_next(const tok_pattern *p, const tok_matcher *m, const char *s, size_t n, size_t from, tok_range *match,
-                           bool *found, rt_error *err) RT_NODISCARD;
+rt_status rt_tok_pattern_next(const tok_pattern *p, const tok_matcher *m, const char *s, size_t n, size_t from,
+                              tok_range *match, bool *found, rt_error *err) RT_NODISCARD;
 #endif

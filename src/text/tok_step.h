@@ -1,7 +1,8 @@
-/* tok_step.h - one normalizer, pre-tokenizer or decoder: how a file in normalizers/, pretokenizers/ or decoders/ plugs in.
+/* tok_step.h - one normalizer, pre-tokenizer or decoder: how a file in normalizers/, pretokenizers/ or decoders/ plugs
+ * in.
  *
- * To add one: a file that defines `const tok_kind tok_normalizer_NAME` (tok_pretokenizer_NAME, tok_decoder_NAME) and a line
- * in normalizers.def (pretokenizers.def, decoders.def). Nothing else knows it. */
+ * To add one: a file that defines `const tok_kind rt_tok_normalizer_NAME` (rt_tok_pretokenizer_NAME,
+ * rt_tok_decoder_NAME) and a line in normalizers.def (pretokenizers.def, decoders.def). Nothing else knows it. */
 #ifndef TEXT_TOK_STEP_H
 #define TEXT_TOK_STEP_H
 #include "text/tok_json.h"
@@ -48,21 +49,30 @@ typedef struct tok_steps {
 } tok_steps;
 
 /* Loads a component: NULL JSON gives no steps, a Sequence its flattened members (their list is under `members`). */
-rt_status tok_steps_load(tok_steps *s, const tok_node *json, const tok_kind *const *kinds, const char *members, rt_error *err)
-    RT_NODISCARD;
-void tok_steps_free(tok_steps *s);
-bool tok_steps_have(const tok_steps *s, const tok_kind *kind);
+rt_status rt_tok_steps_load(tok_steps *s, const tok_node *json, const tok_kind *const *kinds, const char *members,
+                            rt_error *err) RT_NODISCARD;
+void rt_tok_steps_free(tok_steps *s);
+bool rt_tok_steps_have(const tok_steps *s, const tok_kind *kind);
 
-extern const tok_kind *const tok_normalizers[], *const tok_pretokenizers[], *const tok_decoders[]; /* NULL-terminated */
+extern const tok_kind *const rt_tok_normalizers[], *const rt_tok_pretokenizers[],
+                                                       *const rt_tok_decoders[]; /* NULL-terminated */
 
 /* Shared by the kinds' files. */
-rt_status tok_step_content(tok_step *s, const tok_node *json, const char *key, const char *otherwise, rt_error *err) RT_NODISCARD;
-rt_status tok_out_of_memory(rt_error *err);
+rt_status rt_tok_step_content(tok_step *s, const tok_node *json, const char *key, const char *otherwise,
+                              rt_error *err) RT_NODISCARD;
+rt_status rt_tok_out_of_memory(rt_error *err);
 /* Cuts every piece at the pattern's matches; see pretokenizers/split.c. */
-typedef enum tok_cut { TOK_REMOVED, TOK_ISOLATED, TOK_MERGED_WITH_PREVIOUS, TOK_MERGED_WITH_NEXT, TOK_CONTIGUOUS } tok_cut;
-rt_status tok_cut_load(tok_step *s, const char *regex, tok_cut how, bool invert, const tok_node *json, rt_error *err) RT_NODISCARD;
-rt_status tok_cut_run(const tok_step *s, tok_pieces *p, rt_error *err) RT_NODISCARD;
+typedef enum tok_cut {
+    TOK_REMOVED,
+    TOK_ISOLATED,
+    TOK_MERGED_WITH_PREVIOUS,
+    TOK_MERGED_WITH_NEXT,
+    TOK_CONTIGUOUS
+} tok_cut;
+rt_status rt_tok_cut_load(tok_step *s, const char *regex, tok_cut how, bool invert, const tok_node *json,
+                          rt_error *err) RT_NODISCARD;
+rt_status rt_tok_cut_run(const tok_step *s, tok_pieces *p, rt_error *err) RT_NODISCARD;
 /* Rewriting pieces: begin, then for every piece in order add text to *out and call tok_rewrite_piece, then end. */
-tok_text *tok_rewrite_begin(tok_pieces *p);
-rt_status tok_rewrite_end(tok_pieces *p, tok_text *out, rt_error *err) RT_NODISCARD;
+tok_text *rt_tok_rewrite_begin(tok_pieces *p);
+rt_status rt_tok_rewrite_end(tok_pieces *p, tok_text *out, rt_error *err) RT_NODISCARD;
 #endif

@@ -9,7 +9,7 @@ static uint64_t mix(uint64_t x) { /* finaliser of splitmix64 */
     return x ^ x >> 31;
 }
 
-uint64_t tok_hash(const char *s, size_t n) {
+uint64_t rt_tok_hash(const char *s, size_t n) {
     uint64_t h = 0x9e3779b97f4a7c15u ^ n, word;
     for (; n >= 8; s += 8, n -= 8) {
         memcpy(&word, s, 8);
@@ -23,7 +23,7 @@ uint64_t tok_hash(const char *s, size_t n) {
 /* ---- vocabulary ---- */
 
 static size_t slot_of(const tok_vocab *v, const char *s, size_t n) { /* its slot, or the free one where it belongs */
-    size_t i = tok_hash(s, n) & v->mask;
+    size_t i = rt_tok_hash(s, n) & v->mask;
     for (; v->slots[i]; i = (i + 1) & v->mask) {
         const tok_entry *e = &v->entries[v->slots[i] - 1];
         if (e->length == n && memcmp(v->bytes.data + e->begin, s, n) == 0) break;
@@ -50,13 +50,13 @@ static bool rehash(tok_vocab *v) {
 
 static bool reach(tok_vocab *v, int32_t id) { /* entries up to id exist */
     size_t before = v->capacity;
-    if (!tok_grow((void **)&v->entries, (size_t)id + 1, &v->capacity, sizeof *v->entries)) return false;
+    if (!rt_tok_grow((void **)&v->entries, (size_t)id + 1, &v->capacity, sizeof *v->entries)) return false;
     if (v->capacity > before) memset(v->entries + before, 0, (v->capacity - before) * sizeof *v->entries);
     if (id >= v->size) v->size = id + 1;
     return true;
 }
 
-rt_status tok_vocab_add(tok_vocab *v, int32_t id, const char *s, size_t n, int32_t *clash) {
+rt_status rt_tok_vocab_add(tok_vocab *v, int32_t id, const char *s, size_t n, int32_t *clash) {
     if (!rehash(v)) return RT_E_NOMEM;
     size_t slot = slot_of(v, s, n);
     if (v->slots[slot]) {
@@ -75,14 +75,16 @@ rt_status tok_vocab_add(tok_vocab *v, int32_t id, const char *s, size_t n, int32
     return RT_OK;
 }
 
-int32_t tok_vocab_find(const tok_vocab *v, const char *s, size_t n) { return v->slots ? v->slots[slot_of(v, s, n)] - 1 : -1; }
-int32_t tok_vocab_find_model(const tok_vocab *v, const char *s, size_t n) {
-    int32_t id = tok_vocab_find(v, s, n);
+int32_t rt_tok_vocab_find(const tok_vocab *v, const char *s, size_t n) {
+    return v->slots ? v->slots[slot_of(v, s, n)] - 1 : -1;
+}
+int32_t rt_tok_vocab_find_model(const tok_vocab *v, const char *s, size_t n) {
+    int32_t id = rt_tok_vocab_find(v, s, n);
     return id >= 0 && v->entries[id].in_model ? id : -1;
 }
-const char *tok_vocab_string(const tok_vocab *v, int32_t id) { return v->bytes.data + v->entries[id].begin; }
+const char *rt_tok_vocab_string(const tok_vocab *v, int32_t id) { return v->bytes.data + v->entries[id].begin; }
 
-void tok_vocab_free(tok_vocab *v) {
+void rt_tok_vocab_free(tok_vocab *v) {
     rt_buf_free(&v->bytes);
     rt_free(v->entries);
     rt_free(v->slots);
@@ -93,7 +95,7 @@ void tok_vocab_free(tok_vocab *v) {
 
 static uint64_t pair_of(int32_t left, int32_t right) { return (uint64_t)(uint32_t)left << 32 | (uint32_t)right; }
 
-rt_status tok_merges_init(tok_merges *m, size_t count) {
+rt_status rt_tok_merges_init(tok_merges *m, size_t count) {
     size_t size = 16;
     while (size / 3 * 2 <= count) size *= 2;
     m->slots = rt_alloc(rt_array_bytes(size, sizeof *m->slots));
@@ -108,16 +110,16 @@ static size_t merge_slot(const tok_merges *m, uint64_t pair) {
     while (m->slots[i].id >= 0 && m->slots[i].pair != pair) i = (i + 1) & m->mask;
     return i;
 }
-void tok_merges_add(tok_merges *m, int32_t left, int32_t right, int32_t rank, int32_t id) {
+void rt_tok_merges_add(tok_merges *m, int32_t left, int32_t right, int32_t rank, int32_t id) {
     tok_merge *slot = &m->slots[merge_slot(m, pair_of(left, right))];
     if (slot->id < 0) m->count++;
     *slot = (tok_merge){pair_of(left, right), rank, id};
 }
-const tok_merge *tok_merges_find(const tok_merges *m, int32_t left, int32_t right) {
+const tok_merge *rt_tok_merges_find(const tok_merges *m, int32_t left, int32_t right) {
     const tok_merge *slot = &m->slots[merge_slot(m, pair_of(left, right))];
     return slot->id < 0 ? NULL : slot;
 }
-void tok_merges_free(tok_merges *m) {
+void rt_tok_merges_free(tok_merges *m) {
     rt_free(m->slots);
     *m = (tok_merges){0};
 }

@@ -22,11 +22,11 @@ typedef struct tok_vocab {
 } tok_vocab;
 
 /* RT_E_INPUT when the id is taken by another string or the string has another id (*clash: that id). */
-rt_status tok_vocab_add(tok_vocab *v, int32_t id, const char *s, size_t n, int32_t *clash) RT_NODISCARD;
-int32_t tok_vocab_find(const tok_vocab *v, const char *s, size_t n); /* -1: none */
-int32_t tok_vocab_find_model(const tok_vocab *v, const char *s, size_t n);
-const char *tok_vocab_string(const tok_vocab *v, int32_t id); /* id is used */
-void tok_vocab_free(tok_vocab *v);
+rt_status rt_tok_vocab_add(tok_vocab *v, int32_t id, const char *s, size_t n, int32_t *clash) RT_NODISCARD;
+int32_t rt_tok_vocab_find(const tok_vocab *v, const char *s, size_t n); /* -1: none */
+int32_t rt_tok_vocab_find_model(const tok_vocab *v, const char *s, size_t n);
+const char *rt_tok_vocab_string(const tok_vocab *v, int32_t id); /* id is used */
+void rt_tok_vocab_free(tok_vocab *v);
 
 typedef struct tok_merge {
     uint64_t pair; /* left << 32 | right */
@@ -37,10 +37,10 @@ typedef struct tok_merges {
     size_t mask;
     int64_t count;
 } tok_merges;
-rt_status tok_merges_init(tok_merges *m, size_t count) RT_NODISCARD; /* room for count merges */
-void tok_merges_add(tok_merges *m, int32_t left, int32_t right, int32_t rank, int32_t id); /* a later one replaces */
-const tok_merge *tok_merges_find(const tok_merges *m, int32_t left, int32_t right);        /* NULL: none */
-void tok_merges_free(tok_merges *m);
+rt_status rt_tok_merges_init(tok_merges *m, size_t count) RT_NODISCARD; /* room for count merges */
+void rt_tok_merges_add(tok_merges *m, int32_t left, int32_t right, int32_t rank, int32_t id); /* a later one replaces */
+const tok_merge *rt_tok_merges_find(const tok_merges *m, int32_t left, int32_t right);        /* NULL: none */
+void rt_tok_merges_free(tok_merges *m);
 
-uint64_t tok_hash(const char *s, size_t n);
+uint64_t rt_tok_hash(const char *s, size_t n);
 #endif

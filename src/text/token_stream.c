@@ -1,5 +1,5 @@
-/* token_stream.c - a list of segments, each a shard or a growing block of memory. Segments are few; a read finds its segment
- * from the one at hand by a scan, and a window crosses a segment's end at most once per segment. */
+/* token_stream.c - a list of segments, each a shard or a growing block of memory. Segments are few; a read finds its
+ * segment from the one at hand by a scan, and a window crosses a segment's end at most once per segment. */
 #include <retort/text/token_stream.h>
 #include <retort/base/mem.h>
 #include <retort/base/sha256.h>
@@ -9,6 +9,7 @@
 typedef struct segment {
     int64_t base, count; /* in the stream: [base, base + count) */
     int64_t skip;        /* tokens of the shard left out at its front: a boundary the stream has already */
+    bool continues;      /* the boundary before it began its first document */
     rt_shard *shard;     /* owned; NULL: in memory */
     rt_buf ids, spans;   /* int32 [count], uint16 [count] */
 } segment;
@@ -44,16 +45,16 @@ void rt_token_stream_free(rt_token_stream *s) {
 rt_token_stream_info rt_token_stream_about(const rt_token_stream *s) { return s->info; }
 rt_token_view rt_token_stream_all(const rt_token_stream *s) { return (rt_token_view){s, 0, s->info.tokens}; }
 
+static bool after_boundary(const rt_token_stream *s) { return rt_vocab_shared(&s->vocab) && s->last == s->vocab.eos; }
+
 static segment *new_segment(rt_token_stream *s, rt_error *err) {
     segment *grown = rt_realloc(s->segments, rt_array_bytes((size_t)s->segment_count + 1, sizeof *grown));
     if (!grown) return rt_fail(err, RT_E_NOMEM, "out of memory for a token stream"), NULL;
     s->segments = grown;
     grown += s->segment_count++;
-    *grown = (segment){.base = s->info.tokens};
+    *grown = (segment){.base = s->info.tokens, .continues = after_boundary(s)};
     return grown;
 }
-
-static bool after_boundary(const rt_token_stream *s) { return rt_vocab_shared(&s->vocab) && s->last == s->vocab.eos; }
 
 /* ----------------------------------------------------------------- memory */
 
@@ -62,7 +63,8 @@ static rt_status put(void *context, int32_t id, uint16_t span, rt_error *err) {
     segment *g = &s->segments[s->segment_count - 1];
     rt_buf_add(&g->ids, &id, sizeof id);
     rt_buf_add(&g->spans, &span, sizeof span);
-    if (g->ids.failed || g->spans.failed) return rt_fail(err, RT_E_NOMEM, "out of memory for %lld tokens", (long long)g->count);
+    if (g->ids.failed || g->spans.failed)
+        return rt_fail(err, RT_E_NOMEM, "out of memory for %lld tokens", (long long)g->count);
     g->count++;
     s->info.tokens++;
     s->info.bytes += span & RT_SPAN_BYTES;
@@ -94,8 +96,6 @@ static rt_status same_ends(rt_token_stream *s, const rt_shard_info *n, const cha
 
 static void append_shard(rt_token_stream *s, segment *g, rt_shard *shard) {
     const rt_shard_info *n = rt_shard_about(shard);
-    int32_t first;
-    rt_shard_read(shard, 0, 1, &first, NULL);
     rt_shard_read(shard, n->tokens - 1, 1, &s->last, NULL);
     g->shard = shard;
     g->count = n->tokens - g->skip;
@@ -117,7 +117,7 @@ rt_status rt_token_stream_add_shard(rt_token_stream *s, const char *path, rt_err
         return status == RT_OK ? RT_E_NOMEM : status;
     }
     rt_shard_read(shard, 0, 1, &first, NULL);
-    g->skip = after_boundary(s) && first == s->vocab.eos;
+    g->skip = g->continues && first == s->vocab.eos;
     append_shard(s, g, shard);
     return RT_OK;
 }
@@ -125,13 +125,14 @@ rt_status rt_token_stream_add_shard(rt_token_stream *s, const char *path, rt_err
 /* ---------------------------------------------------------------- reading */
 
 static void read_segment(const segment *g, int64_t at, int64_t n, int32_t *ids, uint16_t *spans) {
-    if (g->shard) rt_shard_read(g->shard, g->skip + at, n, ids, spans);
+    if (g->shard)
+        rt_shard_read(g->shard, g->skip + at, n, ids, spans);
     else {
         if (ids) memcpy(ids, (const int32_t *)(const void *)g->ids.data + at, (size_t)n * sizeof *ids);
         if (spans) memcpy(spans, (const uint16_t *)(const void *)g->spans.data + at, (size_t)n * sizeof *spans);
     }
-    /* a file begins a document, whatever it says of itself; a kept-once boundary before it began one already */
-    if (spans && at == 0 && !g->skip) spans[0] |= RT_SPAN_FIRST;
+    /* a file begins a document, whatever it says of itself, unless a boundary kept once began it already */
+    if (spans && at == 0 && !g->continues) spans[0] |= RT_SPAN_FIRST;
 }
 
 void rt_token_stream_read(const rt_token_stream *s, int64_t first, int64_t n, int32_t *ids, uint16_t *spans) {

@@ -3,7 +3,7 @@
 
 void rt_ids_add(rt_ids *ids, int32_t id) {
     size_t capacity = (size_t)ids->capacity;
-    if (ids->failed || !tok_grow((void **)&ids->data, (size_t)ids->size + 1, &capacity, sizeof id)) {
+    if (ids->failed || !rt_tok_grow((void **)&ids->data, (size_t)ids->size + 1, &capacity, sizeof id)) {
         ids->failed = true;
         return;
     }
@@ -16,7 +16,7 @@ void rt_ids_free(rt_ids *ids) {
 }
 void rt_spans_add(rt_spans *spans, rt_span span) {
     size_t capacity = (size_t)spans->capacity;
-    if (spans->failed || !tok_grow((void **)&spans->data, (size_t)spans->size + 1, &capacity, sizeof span)) {
+    if (spans->failed || !rt_tok_grow((void **)&spans->data, (size_t)spans->size + 1, &capacity, sizeof span)) {
         spans->failed = true;
         return;
     }
@@ -36,9 +36,11 @@ int32_t rt_tokenizer_size(const rt_tokenizer *t) { return t->vocab.size; }
 const char *rt_tokenizer_token(const rt_tokenizer *t, int32_t id, size_t *bytes) {
     const tok_entry *e = entry(t, id);
     if (bytes) *bytes = e ? e->length : 0;
-    return e ? tok_vocab_string(&t->vocab, id) : NULL;
+    return e ? rt_tok_vocab_string(&t->vocab, id) : NULL;
 }
-int32_t rt_tokenizer_find(const rt_tokenizer *t, const char *token, size_t bytes) { return tok_vocab_find(&t->vocab, token, bytes); }
+int32_t rt_tokenizer_find(const rt_tokenizer *t, const char *token, size_t bytes) {
+    return rt_tok_vocab_find(&t->vocab, token, bytes);
+}
 bool rt_tokenizer_is_special(const rt_tokenizer *t, int32_t id) {
     const tok_entry *e = entry(t, id);
     return e && e->special;
@@ -50,7 +52,9 @@ int64_t rt_tokenizer_token_bytes(const rt_tokenizer *t, int32_t id) {
 int32_t rt_tokenizer_bos(const rt_tokenizer *t) { return t->bos; }
 int32_t rt_tokenizer_eos(const rt_tokenizer *t) { return t->eos; }
 int32_t rt_tokenizer_unk(const rt_tokenizer *t) { return t->unk; }
-bool rt_tokenizer_adds_bos(const rt_tokenizer *t) { return t->bos >= 0 && t->before.size && t->before.ids[0] == t->bos; }
+bool rt_tokenizer_adds_bos(const rt_tokenizer *t) {
+    return t->bos >= 0 && t->before.size && t->before.ids[0] == t->bos;
+}
 bool rt_tokenizer_adds_eos(const rt_tokenizer *t) {
     return t->eos >= 0 && t->after.size && t->after.ids[t->after.size - 1] == t->eos;
 }

@@ -1,7 +1,7 @@
 /* tokenizer_added.c - added tokens: found in the text before the model sees it, leftmost first, the longest there.
  *
- * A token with `normalized` is looked for, itself normalised, in the normalised text; the others in the raw text. lstrip
- * and rstrip swallow white space around, single_word asks for no word character on either side. */
+ * A token with `normalized` is looked for, itself normalised, in the normalised text; the others in the raw text.
+ * lstrip and rstrip swallow white space around, single_word asks for no word character on either side. */
 #include "text/tokenizer_impl.h"
 #include "text/utf8.h"
 #include <stdlib.h>
@@ -24,7 +24,7 @@ static void index_set(tok_added_set *set) {
     }
 }
 
-void tok_added_free(tok_added_set *set) {
+void rt_tok_added_free(tok_added_set *set) {
     for (size_t i = 0; i < set->size; i++) rt_free(set->items[i].text);
     rt_free(set->items);
     *set = (tok_added_set){0};
@@ -37,20 +37,21 @@ static rt_status set_add(rt_tokenizer *t, tok_added a, const char *text, size_t 
     tok_view view = {text, n, NULL, 0};
     rt_status s = RT_OK;
     if (a.normalized) {
-        s = tok_matcher_new(&p.matcher, err);
-        if (s == RT_OK) s = tok_normalize(t, &p, &view, (int64_t)n, err);
+        s = rt_tok_matcher_new(&p.matcher, err);
+        if (s == RT_OK) s = rt_tok_normalize(t, &p, &view, (int64_t)n, err);
     }
     tok_added_set *set = a.normalized ? &t->normalized : &t->raw;
     if (s == RT_OK && view.n) { /* a token that normalises to nothing is never found */
         a.text = rt_strndup(view.s, view.n);
         a.bytes = view.n;
-        if (a.text && tok_grow((void **)&set->items, set->size + 1, &set->capacity, sizeof a)) set->items[set->size++] = a;
+        if (a.text && rt_tok_grow((void **)&set->items, set->size + 1, &set->capacity, sizeof a))
+            set->items[set->size++] = a;
         else {
             rt_free(a.text);
-            s = tok_out_of_memory(err);
+            s = rt_tok_out_of_memory(err);
         }
     }
-    tok_pieces_free(&p);
+    rt_tok_pieces_free(&p);
     return s;
 }
 
@@ -61,29 +62,30 @@ static rt_status load_one(rt_tokenizer *t, const tok_node *item, rt_error *err) 
     bool special;
     int32_t clash = -1;
     tok_added a = {0};
-    RT_TRY(tok_expect(item, JSON_OBJECT, err));
-    RT_TRY(tok_string(item, "content", NULL, &text, &n, err));
-    RT_TRY(tok_integer(item, "id", 0, TOK_MAX_ID - 1, &id, err));
-    RT_TRY(tok_bool(item, "special", false, &special, err));
-    RT_TRY(tok_bool(item, "single_word", false, &a.single_word, err));
-    RT_TRY(tok_bool(item, "lstrip", false, &a.lstrip, err));
-    RT_TRY(tok_bool(item, "rstrip", false, &a.rstrip, err));
-    RT_TRY(tok_bool(item, "normalized", !special, &a.normalized, err));
-    if (n == 0) return tok_fail(item, RT_E_INPUT, err, "an added token is empty");
+    RT_TRY(rt_tok_expect(item, JSON_OBJECT, err));
+    RT_TRY(rt_tok_string(item, "content", NULL, &text, &n, err));
+    RT_TRY(rt_tok_integer(item, "id", 0, TOK_MAX_ID - 1, &id, err));
+    RT_TRY(rt_tok_bool(item, "special", false, &special, err));
+    RT_TRY(rt_tok_bool(item, "single_word", false, &a.single_word, err));
+    RT_TRY(rt_tok_bool(item, "lstrip", false, &a.lstrip, err));
+    RT_TRY(rt_tok_bool(item, "rstrip", false, &a.rstrip, err));
+    RT_TRY(rt_tok_bool(item, "normalized", !special, &a.normalized, err));
+    if (n == 0) return rt_tok_fail(item, RT_E_INPUT, err, "an added token is empty");
     a.id = (int32_t)id;
-    rt_status s = tok_vocab_add(&t->vocab, a.id, text, n, &clash);
-    if (s == RT_E_NOMEM) return tok_out_of_memory(err);
+    rt_status s = rt_tok_vocab_add(&t->vocab, a.id, text, n, &clash);
+    if (s == RT_E_NOMEM) return rt_tok_out_of_memory(err);
     if (s != RT_OK && clash == a.id)
-        return tok_fail(item, s, err, "id %d is '%.60s' already, not '%.60s'", clash, tok_vocab_string(&t->vocab, clash), text);
-    if (s != RT_OK) return tok_fail(item, s, err, "'%.60s' has id %d already, not %d", text, clash, a.id);
+        return rt_tok_fail(item, s, err, "id %d is '%.60s' already, not '%.60s'", clash,
+                           rt_tok_vocab_string(&t->vocab, clash), text);
+    if (s != RT_OK) return rt_tok_fail(item, s, err, "'%.60s' has id %d already, not %d", text, clash, a.id);
     if (special) t->vocab.entries[a.id].special = true;
     return set_add(t, a, text, n, err);
 }
 
-rt_status tok_load_added(rt_tokenizer *t, const tok_node *list, rt_error *err) {
-    if (!tok_absent(list)) RT_TRY(tok_expect(list, JSON_ARRAY, err));
+rt_status rt_tok_load_added(rt_tokenizer *t, const tok_node *list, rt_error *err) {
+    if (!rt_tok_absent(list)) RT_TRY(rt_tok_expect(list, JSON_ARRAY, err));
     for (size_t i = 0; i < json_array_size(list->json); i++) {
-        tok_node item = tok_item(list, i);
+        tok_node item = rt_tok_item(list, i);
         RT_TRY(load_one(t, &item, err));
     }
     index_set(&t->raw);
@@ -100,8 +102,8 @@ static size_t char_before(const char *s, size_t at) { /* where the character tha
 }
 static bool stands_alone(const char *s, size_t n, size_t begin, size_t end) {
     size_t length, before = begin ? char_before(s, begin) : 0;
-    if (begin && utf8_is_word(utf8_get(s + before, begin - before, &length))) return false;
-    return end == n || !utf8_is_word(utf8_get(s + end, n - end, &length));
+    if (begin && rt_utf8_is_word(rt_utf8_get(s + before, begin - before, &length))) return false;
+    return end == n || !rt_utf8_is_word(rt_utf8_get(s + end, n - end, &length));
 }
 
 static tok_hit widen(const tok_added *a, const char *s, size_t n, size_t from, size_t begin) {
@@ -109,10 +111,11 @@ static tok_hit widen(const tok_added *a, const char *s, size_t n, size_t from, s
     size_t length;
     while (a->lstrip && hit.begin > from) {
         size_t before = char_before(s, hit.begin);
-        if (!utf8_is_space(utf8_get(s + before, hit.begin - before, &length))) break;
+        if (!rt_utf8_is_space(rt_utf8_get(s + before, hit.begin - before, &length))) break;
         hit.begin = before;
     }
-    while (a->rstrip && hit.end < n && utf8_is_space(utf8_get(s + hit.end, n - hit.end, &length))) hit.end += length;
+    while (a->rstrip && hit.end < n && rt_utf8_is_space(rt_utf8_get(s + hit.end, n - hit.end, &length)))
+        hit.end += length;
     return hit;
 }
 
@@ -123,7 +126,7 @@ static const tok_added *at_byte(const tok_added_set *set, const char *s, size_t 
     return NULL;
 }
 
-bool tok_added_next(const tok_added_set *set, const char *s, size_t n, size_t from, tok_hit *hit) {
+bool rt_tok_added_next(const tok_added_set *set, const char *s, size_t n, size_t from, tok_hit *hit) {
     if (set->size == 0) return false;
     for (size_t i = from; i < n; i++) {
         const tok_added *a = at_byte(set, s + i, n - i);

@@ -6,43 +6,45 @@
 /* Runs steps over *list; with `each_only`, only those that map every token on its own. */
 static rt_status run_steps(const rt_tokenizer *t, tok_list *list, bool each_only, rt_error *err) {
     tok_matcher m = {0};
-    rt_status s = tok_matcher_new(&m, err);
+    rt_status s = rt_tok_matcher_new(&m, err);
     for (size_t i = 0; i < t->decoders.size && s == RT_OK; i++) {
         const tok_step *step = &t->decoders.items[i];
         tok_list next = {0};
         if (each_only && !step->kind->each_token) continue;
         s = step->kind->decode(step, &m, list, &next, err);
-        if (s == RT_OK && (next.failed || next.bytes.failed)) s = tok_out_of_memory(err);
-        tok_list_free(list);
+        if (s == RT_OK && (next.failed || next.bytes.failed)) s = rt_tok_out_of_memory(err);
+        rt_tok_list_free(list);
         *list = next;
     }
-    tok_matcher_free(&m);
+    rt_tok_matcher_free(&m);
     return s;
 }
 
-static rt_status gather(const rt_tokenizer *t, const int32_t *ids, int64_t n, bool skip_special, tok_list *list, rt_error *err) {
+static rt_status gather(const rt_tokenizer *t, const int32_t *ids, int64_t n, bool skip_special, tok_list *list,
+                        rt_error *err) {
     for (int64_t i = 0; i < n; i++) {
         size_t bytes;
         const char *token = rt_tokenizer_token(t, ids[i], &bytes);
         if (!token)
-            return rt_fail(err, RT_E_INPUT, "%s: id %d at position %lld is not a token (ids are below %d)", t->file, ids[i],
-                           (long long)i, t->vocab.size);
+            return rt_fail(err, RT_E_INPUT, "%s: id %d at position %lld is not a token (ids are below %d)", t->file,
+                           ids[i], (long long)i, t->vocab.size);
         if (skip_special && t->vocab.entries[ids[i]].special) continue;
         if (t->decoders.size == 0 && list->size) rt_buf_putc(&list->bytes, ' '); /* without a decoder: words */
-        tok_list_add(list, token, bytes);
+        rt_tok_list_add(list, token, bytes);
     }
-    return list->failed || list->bytes.failed ? tok_out_of_memory(err) : RT_OK;
+    return list->failed || list->bytes.failed ? rt_tok_out_of_memory(err) : RT_OK;
 }
 
-rt_status rt_tokenizer_decode(const rt_tokenizer *t, const int32_t *ids, int64_t n, bool skip_special, rt_buf *out, rt_error *err) {
+rt_status rt_tokenizer_decode(const rt_tokenizer *t, const int32_t *ids, int64_t n, bool skip_special, rt_buf *out,
+                              rt_error *err) {
     tok_list list = {0};
     rt_status s = gather(t, ids, n, skip_special, &list, err);
     if (s == RT_OK) s = run_steps(t, &list, false, err);
     if (s == RT_OK) {
         rt_buf_add(out, list.bytes.data ? list.bytes.data : "", list.bytes.size);
-        if (out->failed) s = tok_out_of_memory(err);
+        if (out->failed) s = rt_tok_out_of_memory(err);
     }
-    tok_list_free(&list);
+    rt_tok_list_free(&list);
     return s;
 }
 
@@ -50,18 +52,18 @@ rt_status rt_tokenizer_decode(const rt_tokenizer *t, const int32_t *ids, int64_t
 
 static rt_status covers_of_strings(rt_tokenizer *t, rt_error *err) {
     tok_list list = {0};
-    tok_list_add(&list, "x", 1); /* a token that begins a text may lose its space: none of ours begins it */
+    rt_tok_list_add(&list, "x", 1); /* a token that begins a text may lose its space: none of ours begins it */
     for (int32_t id = 0; id < t->vocab.size; id++) {
         const tok_entry *e = &t->vocab.entries[id];
-        tok_list_add(&list, e->used ? tok_vocab_string(&t->vocab, id) : "", e->used ? e->length : 0);
+        rt_tok_list_add(&list, e->used ? rt_tok_vocab_string(&t->vocab, id) : "", e->used ? e->length : 0);
     }
-    rt_status s = list.failed || list.bytes.failed ? tok_out_of_memory(err) : run_steps(t, &list, true, err);
+    rt_status s = list.failed || list.bytes.failed ? rt_tok_out_of_memory(err) : run_steps(t, &list, true, err);
     for (int32_t id = 0; id < t->vocab.size && s == RT_OK; id++) {
         size_t n;
-        tok_list_get(&list, (size_t)id + 1, &n);
+        rt_tok_list_get(&list, (size_t)id + 1, &n);
         t->vocab.entries[id].covers = (int32_t)n;
     }
-    tok_list_free(&list);
+    rt_tok_list_free(&list);
     return s;
 }
 
@@ -71,16 +73,18 @@ static rt_status covers_of_bytes(rt_tokenizer *t, rt_error *err) {
         tok_entry *e = &t->vocab.entries[id];
         if (!e->used) continue;
         room.size = 0;
-        rt_buf_add(&room, tok_vocab_string(&t->vocab, id), e->length);
+        rt_buf_add(&room, rt_tok_vocab_string(&t->vocab, id), e->length);
         if (room.failed) break;
-        e->covers = (int32_t)(e->in_model ? byte_alphabet_undo(tok_vocab_string(&t->vocab, id), e->length, room.data) : e->length);
+        e->covers =
+            (int32_t)(e->in_model ? rt_byte_alphabet_undo(rt_tok_vocab_string(&t->vocab, id), e->length, room.data)
+                                  : e->length);
     }
     bool failed = room.failed;
     rt_buf_free(&room);
-    return failed ? tok_out_of_memory(err) : RT_OK;
+    return failed ? rt_tok_out_of_memory(err) : RT_OK;
 }
 
-rt_status tok_load_covers(rt_tokenizer *t, rt_error *err) {
+rt_status rt_tok_load_covers(rt_tokenizer *t, rt_error *err) {
     RT_TRY(t->model.byte_level ? covers_of_bytes(t, err) : covers_of_strings(t, err));
     for (int b = 0; b < 256; b++)
         if (t->model.byte_id[b] >= 0) t->vocab.entries[t->model.byte_id[b]].covers = 1;

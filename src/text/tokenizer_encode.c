@@ -31,16 +31,18 @@ struct rt_encoder {
 static void emit(rt_encoder *e, int32_t id, int64_t begin) {
     rt_ids_add(e->ids, id);
     if (!e->track) return;
-    if (!tok_grow((void **)&e->begins, e->count + 1, &e->capacity, sizeof *e->begins)) e->ids->failed = true;
-    else e->begins[e->count++] = begin;
+    if (!rt_tok_grow((void **)&e->begins, e->count + 1, &e->capacity, sizeof *e->begins))
+        e->ids->failed = true;
+    else
+        e->begins[e->count++] = begin;
 }
 
-static int64_t origin(const rt_encoder *e, size_t i) { return e->track ? tok_origin(&e->pieces.view, i) : 0; }
+static int64_t origin(const rt_encoder *e, size_t i) { return e->track ? rt_tok_origin(&e->pieces.view, i) : 0; }
 
 /* ---- pieces ---- */
 
 static cached *cache_slot(rt_encoder *e, const char *s, size_t n) {
-    return e->cache && n <= CACHE_KEY && n > 0 ? &e->cache[tok_hash(s, n) % CACHE_SLOTS] : NULL;
+    return e->cache && n <= CACHE_KEY && n > 0 ? &e->cache[rt_tok_hash(s, n) % CACHE_SLOTS] : NULL;
 }
 
 static void remember(cached *c, const bpe_work *w, const char *s, size_t n) {
@@ -62,7 +64,7 @@ static rt_status encode_piece(rt_encoder *e, size_t begin, size_t end, rt_error 
         return RT_OK;
     }
     bpe_work *w = &e->bpe;
-    RT_TRY(bpe_run(w, &e->t->vocab, &e->t->model, s, n, err));
+    RT_TRY(rt_bpe_run(w, &e->t->vocab, &e->t->model, s, n, err));
     if (c) remember(c, w, s, n);
     begin += w->lead;
     for (size_t i = 0; i < w->size; begin += w->symbols[i++].length) emit(e, w->symbols[i].id, origin(e, begin));
@@ -91,27 +93,28 @@ static rt_status encode_normal(rt_encoder *e, const tok_view *view, size_t begin
     tok_pieces *p = &e->pieces;
     if (begin == end) return RT_OK;
     p->view = *view;
-    p->end = tok_origin(view, end);
+    p->end = rt_tok_origin(view, end);
     p->list.size = 0;
-    tok_ranges_add(&p->list, begin, end);
-    if (p->list.failed) return tok_out_of_memory(err);
+    rt_tok_ranges_add(&p->list, begin, end);
+    if (p->list.failed) return rt_tok_out_of_memory(err);
     for (size_t i = 0; i < e->t->pretokenizers.size; i++) {
         const tok_step *step = &e->t->pretokenizers.items[i];
         RT_TRY(step->kind->pretokenize(step, p, err));
     }
     for (size_t i = 0; i < p->list.size; i++)
-        if (p->list.data[i].begin < p->list.data[i].end) RT_TRY(encode_words(e, p->list.data[i].begin, p->list.data[i].end, err));
+        if (p->list.data[i].begin < p->list.data[i].end)
+            RT_TRY(encode_words(e, p->list.data[i].begin, p->list.data[i].end, err));
     return RT_OK;
 }
 
-rt_status tok_normalize(const rt_tokenizer *t, tok_pieces *p, tok_view *view, int64_t end, rt_error *err) {
+rt_status rt_tok_normalize(const rt_tokenizer *t, tok_pieces *p, tok_view *view, int64_t end, rt_error *err) {
     for (size_t i = 0; i < t->normalizers.size; i++) {
         const tok_step *step = &t->normalizers.items[i];
         tok_text *out = &p->text[i % 2];
-        tok_text_clear(out, p->track);
+        rt_tok_text_clear(out, p->track);
         RT_TRY(step->kind->normalize(step, &p->matcher, view, out, err));
-        *view = tok_text_view(out, end);
-        if (out->failed) return tok_out_of_memory(err);
+        *view = rt_tok_text_view(out, end);
+        if (out->failed) return rt_tok_out_of_memory(err);
     }
     return RT_OK;
 }
@@ -122,10 +125,10 @@ static rt_status encode_stretch(rt_encoder *e, const char *s, size_t begin, size
     tok_hit hit;
     size_t from = 0;
     if (begin == end) return RT_OK;
-    RT_TRY(tok_normalize(e->t, &e->normal, &view, (int64_t)end, err));
-    for (; tok_added_next(&e->t->normalized, view.s, view.n, from, &hit); from = hit.end) {
+    RT_TRY(rt_tok_normalize(e->t, &e->normal, &view, (int64_t)end, err));
+    for (; rt_tok_added_next(&e->t->normalized, view.s, view.n, from, &hit); from = hit.end) {
         RT_TRY(encode_normal(e, &view, from, hit.begin, err));
-        emit(e, hit.id, e->track ? tok_origin(&view, hit.begin) : 0);
+        emit(e, hit.id, e->track ? rt_tok_origin(&view, hit.begin) : 0);
     }
     return encode_normal(e, &view, from, view.n, err);
 }
@@ -133,41 +136,41 @@ static rt_status encode_stretch(rt_encoder *e, const char *s, size_t begin, size
 static rt_status encode_all(rt_encoder *e, const char *s, size_t n, bool add_special, rt_error *err) {
     const rt_tokenizer *t = e->t;
     tok_hit hit;
-    size_t from = 0, valid = utf8_valid_bytes(s, n);
+    size_t from = 0, valid = rt_utf8_valid_bytes(s, n);
     if (valid < n) return rt_fail(err, RT_E_INPUT, "the text is not valid UTF-8 at byte %zu", valid);
     for (int i = 0; add_special && i < t->before.size; i++) emit(e, t->before.ids[i], 0);
     size_t first = e->count;
-    for (; tok_added_next(&t->raw, s, n, from, &hit); from = hit.end) {
+    for (; rt_tok_added_next(&t->raw, s, n, from, &hit); from = hit.end) {
         RT_TRY(encode_stretch(e, s, from, hit.begin, err));
         emit(e, hit.id, (int64_t)hit.begin);
     }
     RT_TRY(encode_stretch(e, s, from, n, err));
     if (e->count > first) e->begins[first] = 0;
     for (int i = 0; add_special && i < t->after.size; i++) emit(e, t->after.ids[i], (int64_t)n);
-    return e->ids->failed ? tok_out_of_memory(err) : RT_OK;
+    return e->ids->failed ? rt_tok_out_of_memory(err) : RT_OK;
 }
 
 /* ---- interface ---- */
 
 static rt_status encoder_init(rt_encoder *e, const rt_tokenizer *t, bool cache, rt_error *err) {
     *e = (rt_encoder){.t = t};
-    RT_TRY(tok_matcher_new(&e->normal.matcher, err));
-    RT_TRY(tok_matcher_new(&e->pieces.matcher, err));
+    RT_TRY(rt_tok_matcher_new(&e->normal.matcher, err));
+    RT_TRY(rt_tok_matcher_new(&e->pieces.matcher, err));
     e->cache = cache ? rt_zalloc(CACHE_SLOTS * sizeof *e->cache) : NULL;
-    return cache && !e->cache ? tok_out_of_memory(err) : RT_OK;
+    return cache && !e->cache ? rt_tok_out_of_memory(err) : RT_OK;
 }
 
-void tok_pieces_free(tok_pieces *p) {
-    tok_ranges_free(&p->list);
-    tok_ranges_free(&p->spare);
-    tok_text_free(&p->text[0]);
-    tok_text_free(&p->text[1]);
-    tok_matcher_free(&p->matcher);
+void rt_tok_pieces_free(tok_pieces *p) {
+    rt_tok_ranges_free(&p->list);
+    rt_tok_ranges_free(&p->spare);
+    rt_tok_text_free(&p->text[0]);
+    rt_tok_text_free(&p->text[1]);
+    rt_tok_matcher_free(&p->matcher);
 }
 static void encoder_close(rt_encoder *e) {
-    tok_pieces_free(&e->normal);
-    tok_pieces_free(&e->pieces);
-    bpe_free(&e->bpe);
+    rt_tok_pieces_free(&e->normal);
+    rt_tok_pieces_free(&e->pieces);
+    rt_bpe_free(&e->bpe);
     rt_free(e->cache);
     rt_free(e->begins);
 }
@@ -175,10 +178,12 @@ static void encoder_close(rt_encoder *e) {
 rt_status rt_encoder_new(rt_encoder **out, const rt_tokenizer *t, rt_error *err) {
     *out = NULL;
     rt_encoder *e = rt_alloc(sizeof *e);
-    if (!e) return tok_out_of_memory(err);
+    if (!e) return rt_tok_out_of_memory(err);
     rt_status s = encoder_init(e, t, true, err);
-    if (s == RT_OK) *out = e;
-    else rt_encoder_free(e);
+    if (s == RT_OK)
+        *out = e;
+    else
+        rt_encoder_free(e);
     return s;
 }
 void rt_encoder_free(rt_encoder *e) {
@@ -191,8 +196,8 @@ static void add_spans(const rt_encoder *e, size_t n, rt_spans *spans) {
         rt_spans_add(spans, (rt_span){e->begins[i], i + 1 < e->count ? e->begins[i + 1] : (int64_t)n});
 }
 
-rt_status rt_encoder_encode(rt_encoder *e, const char *utf8, size_t bytes, bool add_special, rt_ids *ids, rt_spans *spans,
-                            rt_error *err) {
+rt_status rt_encoder_encode(rt_encoder *e, const char *utf8, size_t bytes, bool add_special, rt_ids *ids,
+                            rt_spans *spans, rt_error *err) {
     int64_t ids_before = ids->size, spans_before = spans ? spans->size : 0;
     e->ids = ids;
     e->count = 0;
@@ -201,14 +206,15 @@ rt_status rt_encoder_encode(rt_encoder *e, const char *utf8, size_t bytes, bool 
     e->pieces.list.failed = e->pieces.spare.failed = false; /* of an earlier text that memory did not suffice for */
     rt_status s = encode_all(e, utf8, bytes, add_special, err);
     if (s == RT_OK && spans) add_spans(e, bytes, spans);
-    if (s == RT_OK && spans && spans->failed) s = tok_out_of_memory(err);
+    if (s == RT_OK && spans && spans->failed) s = rt_tok_out_of_memory(err);
     if (s == RT_OK) return s;
     ids->size = ids_before;
     if (spans) spans->size = spans_before;
     return s;
 }
 
-rt_status rt_tokenizer_encode(const rt_tokenizer *t, const char *utf8, size_t bytes, bool add_special, rt_ids *ids, rt_error *err) {
+rt_status rt_tokenizer_encode(const rt_tokenizer *t, const char *utf8, size_t bytes, bool add_special, rt_ids *ids,
+                              rt_error *err) {
     rt_encoder e;
     rt_status s = encoder_init(&e, t, bytes >= CACHE_FROM_BYTES, err);
     if (s == RT_OK) s = rt_encoder_encode(&e, utf8, bytes, add_special, ids, NULL, err);

@@ -1,6 +1,6 @@
-/* tokenizer_hash.c - the name of a tokenizer by content (decision 15): what its layout, its gzip, the order of its keys and
- * the spelling of its merges do not change. Lines: "ID BYTES TOKEN SPECIAL" in order of ids, "LEFT RIGHT" in order of ranks,
- * then normalizer, pre-tokenizer and decoder as compact JSON with sorted keys (null where absent). */
+/* tokenizer_hash.c - the name of a tokenizer by content (decision 15): what its layout, its gzip, the order of its keys
+ * and the spelling of its merges do not change. Lines: "ID BYTES TOKEN SPECIAL" in order of ids, "LEFT RIGHT" in order
+ * of ranks, then normalizer, pre-tokenizer and decoder as compact JSON with sorted keys (null where absent). */
 #include <retort/base/sha256.h>
 #include "text/tokenizer_impl.h"
 #include <stdio.h>
@@ -12,7 +12,7 @@ static void add_vocab(rt_sha256 *h, const tok_vocab *v) {
         const tok_entry *e = &v->entries[id];
         if (!e->used) continue;
         rt_sha256_add(h, line, (size_t)snprintf(line, sizeof line, "%d %u ", id, e->length));
-        rt_sha256_add(h, tok_vocab_string(v, id), e->length);
+        rt_sha256_add(h, rt_tok_vocab_string(v, id), e->length);
         rt_sha256_add(h, e->special ? " 1\n" : " 0\n", 3);
     }
 }
@@ -25,7 +25,7 @@ static rt_status add_merges(rt_sha256 *h, const tok_merges *m, rt_error *err) {
     char line[64];
     size_t n = 0;
     tok_merge *sorted = rt_alloc(rt_array_bytes((size_t)m->count, sizeof *sorted));
-    if (!sorted) return tok_out_of_memory(err);
+    if (!sorted) return rt_tok_out_of_memory(err);
     for (size_t i = 0; i <= m->mask; i++)
         if (m->slots[i].id >= 0) sorted[n++] = m->slots[i];
     qsort(sorted, n, sizeof *sorted, by_rank);
@@ -42,14 +42,16 @@ static int into_hash(const char *text, size_t n, void *hash) {
     return 0;
 }
 static rt_status add_component(rt_sha256 *h, const tok_node *root, const char *key, rt_error *err) {
-    tok_node part = tok_key(root, key);
-    if (tok_absent(&part)) rt_sha256_add(h, "null", 4);
-    else if (json_dump_callback(part.json, into_hash, h, JSON_COMPACT | JSON_SORT_KEYS) != 0) return tok_out_of_memory(err);
+    tok_node part = rt_tok_key(root, key);
+    if (rt_tok_absent(&part))
+        rt_sha256_add(h, "null", 4);
+    else if (json_dump_callback(part.json, into_hash, h, JSON_COMPACT | JSON_SORT_KEYS) != 0)
+        return rt_tok_out_of_memory(err);
     rt_sha256_add(h, "\n", 1);
     return RT_OK;
 }
 
-rt_status tok_make_hash(rt_tokenizer *t, const tok_node *root, rt_error *err) {
+rt_status rt_tok_make_hash(rt_tokenizer *t, const tok_node *root, rt_error *err) {
     rt_sha256 h;
     rt_sha256_start(&h);
     add_vocab(&h, &t->vocab);

@@ -1,7 +1,8 @@
 /* tokenizer_impl.h - what a loaded tokenizer consists of, shared by the files that load, run and describe it.
  *
- * Encoding: text -> stretches between added tokens found in the raw text -> normalizers -> stretches between added tokens
- * found in the normalised text -> pre-tokenizers cut pieces -> BPE merges each piece -> the post-processor's ids around. */
+ * Encoding: text -> stretches between added tokens found in the raw text -> normalizers -> stretches between added
+ * tokens found in the normalised text -> pre-tokenizers cut pieces -> BPE merges each piece -> the post-processor's ids
+ * around. */
 #ifndef TEXT_TOKENIZER_IMPL_H
 #define TEXT_TOKENIZER_IMPL_H
 #include <retort/text/tokenizer.h>
@@ -50,14 +51,17 @@ struct rt_tokenizer {
 };
 
 /* ---- loading, each one section of the file ---- */
-rt_status tok_load_model(rt_tokenizer *t, const tok_node *model, rt_error *err) RT_NODISCARD;
-rt_status tok_load_merges(rt_tokenizer *t, const tok_node *model, rt_error *err) RT_NODISCARD;
-rt_status tok_finish_model(rt_tokenizer *t, const tok_node *model, rt_error *err) RT_NODISCARD; /* after the pre-tokenizers */
-rt_status tok_load_added(rt_tokenizer *t, const tok_node *list, rt_error *err) RT_NODISCARD;    /* after the normalizers */
-rt_status tok_load_post(rt_tokenizer *t, const tok_node *post, rt_error *err) RT_NODISCARD;
-rt_status tok_load_config(rt_tokenizer *t, rt_error *err) RT_NODISCARD; /* bos, eos, unk; tokenizer_config.json if any */
-rt_status tok_load_covers(rt_tokenizer *t, rt_error *err) RT_NODISCARD; /* the bytes every token stands for */
-rt_status tok_make_hash(rt_tokenizer *t, const tok_node *root, rt_error *err) RT_NODISCARD;
+rt_status rt_tok_load_model(rt_tokenizer *t, const tok_node *model, rt_error *err) RT_NODISCARD;
+rt_status rt_tok_load_merges(rt_tokenizer *t, const tok_node *model, rt_error *err) RT_NODISCARD;
+rt_status rt_tok_finish_model(rt_tokenizer *t, const tok_node *model,
+                              rt_error *err) RT_NODISCARD; /* after the pre-tokenizers */
+rt_status rt_tok_load_added(rt_tokenizer *t, const tok_node *list,
+                            rt_error *err) RT_NODISCARD; /* after the normalizers */
+rt_status rt_tok_load_post(rt_tokenizer *t, const tok_node *post, rt_error *err) RT_NODISCARD;
+rt_status rt_tok_load_config(rt_tokenizer *t,
+                             rt_error *err) RT_NODISCARD; /* bos, eos, unk; tokenizer_config.json if any */
+rt_status rt_tok_load_covers(rt_tokenizer *t, rt_error *err) RT_NODISCARD; /* the bytes every token stands for */
+rt_status rt_tok_make_hash(rt_tokenizer *t, const tok_node *root, rt_error *err) RT_NODISCARD;
 
 /* ---- running ---- */
 typedef struct tok_hit {
@@ -65,12 +69,13 @@ typedef struct tok_hit {
     int32_t id;
 } tok_hit;
 /* The first added token in s[from..n) whose stretch does not reach before `from`. */
-bool tok_added_next(const tok_added_set *set, const char *s, size_t n, size_t from, tok_hit *hit);
-void tok_added_free(tok_added_set *set);
+bool rt_tok_added_next(const tok_added_set *set, const char *s, size_t n, size_t from, tok_hit *hit);
+void rt_tok_added_free(tok_added_set *set);
 
 /* Runs the normalizers over *view, which afterwards may lie in p->text. */
-rt_status tok_normalize(const rt_tokenizer *t, tok_pieces *p, tok_view *view, int64_t end, rt_error *err) RT_NODISCARD;
-void tok_pieces_free(tok_pieces *p);
+rt_status rt_tok_normalize(const rt_tokenizer *t, tok_pieces *p, tok_view *view, int64_t end,
+                           rt_error *err) RT_NODISCARD;
+void rt_tok_pieces_free(tok_pieces *p);
 
 typedef struct bpe_symbol {
     int32_t id, before, after; /* neighbours, -1: none */
@@ -83,6 +88,7 @@ typedef struct bpe_work {
     size_t lead; /* bytes before the first symbol that no symbol stands for */
 } bpe_work;
 /* Encodes one piece: w->symbols[0..size) are its ids and their lengths, in order. */
-rt_status bpe_run(bpe_work *w, const tok_vocab *v, const tok_model *m, const char *s, size_t n, rt_error *err) RT_NODISCARD;
-void bpe_free(bpe_work *w);
+rt_status rt_bpe_run(bpe_work *w, const tok_vocab *v, const tok_model *m, const char *s, size_t n,
+                     rt_error *err) RT_NODISCARD;
+void rt_bpe_free(bpe_work *w);
 #endif

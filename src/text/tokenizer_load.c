@@ -1,4 +1,5 @@
 /* tokenizer_load.c - files to bytes, bytes to a tokenizer, section by section in the order of their dependencies. */
+#include <retort/base/json.h>
 #include "text/tokenizer_impl.h"
 #include <errno.h>
 #include <stdio.h>
@@ -18,32 +19,32 @@ static rt_status check_byte_level(rt_tokenizer *t, const tok_node *pretokenizer,
         if (!kind->bytes) continue;
         t->model.byte_level = true;
         if (i + 1 < t->pretokenizers.size)
-            return tok_fail(pretokenizer, RT_E_UNSUPPORTED, err, "%s must be the last pre-tokenizer", kind->type);
+            return rt_tok_fail(pretokenizer, RT_E_UNSUPPORTED, err, "%s must be the last pre-tokenizer", kind->type);
     }
     return RT_OK;
 }
 
 static rt_status load_sections(rt_tokenizer *t, const tok_node *root, rt_error *err) {
-    RT_TRY(tok_expect(root, JSON_OBJECT, err));
-    tok_node normalizer = tok_key(root, "normalizer"), pretokenizer = tok_key(root, "pre_tokenizer");
-    tok_node decoder = tok_key(root, "decoder"), post = tok_key(root, "post_processor");
-    tok_node model = tok_key(root, "model"), added = tok_key(root, "added_tokens");
-    RT_TRY(tok_steps_load(&t->normalizers, &normalizer, tok_normalizers, "normalizers", err));
-    RT_TRY(tok_steps_load(&t->pretokenizers, &pretokenizer, tok_pretokenizers, "pretokenizers", err));
-    RT_TRY(tok_steps_load(&t->decoders, &decoder, tok_decoders, "decoders", err));
+    RT_TRY(rt_tok_expect(root, JSON_OBJECT, err));
+    tok_node normalizer = rt_tok_key(root, "normalizer"), pretokenizer = rt_tok_key(root, "pre_tokenizer");
+    tok_node decoder = rt_tok_key(root, "decoder"), post = rt_tok_key(root, "post_processor");
+    tok_node model = rt_tok_key(root, "model"), added = rt_tok_key(root, "added_tokens");
+    RT_TRY(rt_tok_steps_load(&t->normalizers, &normalizer, rt_tok_normalizers, "normalizers", err));
+    RT_TRY(rt_tok_steps_load(&t->pretokenizers, &pretokenizer, rt_tok_pretokenizers, "pretokenizers", err));
+    RT_TRY(rt_tok_steps_load(&t->decoders, &decoder, rt_tok_decoders, "decoders", err));
     RT_TRY(check_byte_level(t, &pretokenizer, err));
-    RT_TRY(tok_load_model(t, &model, err));
-    RT_TRY(tok_load_added(t, &added, err));
-    RT_TRY(tok_finish_model(t, &model, err));
-    RT_TRY(tok_load_post(t, &post, err));
-    RT_TRY(tok_load_config(t, err));
-    RT_TRY(tok_load_covers(t, err));
-    return tok_make_hash(t, root, err);
+    RT_TRY(rt_tok_load_model(t, &model, err));
+    RT_TRY(rt_tok_load_added(t, &added, err));
+    RT_TRY(rt_tok_finish_model(t, &model, err));
+    RT_TRY(rt_tok_load_post(t, &post, err));
+    RT_TRY(rt_tok_load_config(t, err));
+    RT_TRY(rt_tok_load_covers(t, err));
+    return rt_tok_make_hash(t, root, err);
 }
 
 static rt_status load_json(rt_tokenizer *t, rt_error *err) {
     json_t *tree;
-    RT_TRY(tok_parse(t->json.data ? t->json.data : "", t->json.size, t->file, &tree, err));
+    RT_TRY(rt_json_parse_nul(t->json.data ? t->json.data : "", t->json.size, t->file, &tree, err));
     tok_node root = {tree, t->file, ""};
     rt_status s = load_sections(t, &root, err);
     json_decref(tree);
@@ -55,7 +56,7 @@ static rt_tokenizer *blank(const char *file, rt_error *err) {
     if (t) t->file = rt_strdup(file);
     if (t && t->file) return t;
     rt_tokenizer_free(t);
-    tok_out_of_memory(err);
+    rt_tok_out_of_memory(err);
     return NULL;
 }
 
@@ -64,9 +65,11 @@ rt_status rt_tokenizer_from_json(rt_tokenizer **out, const char *json, size_t by
     rt_tokenizer *t = blank(name, err);
     if (!t) return RT_E_NOMEM;
     rt_buf_add(&t->json, json, bytes);
-    rt_status s = t->json.failed ? tok_out_of_memory(err) : load_json(t, err);
-    if (s == RT_OK) *out = t;
-    else rt_tokenizer_free(t);
+    rt_status s = t->json.failed ? rt_tok_out_of_memory(err) : load_json(t, err);
+    if (s == RT_OK)
+        *out = t;
+    else
+        rt_tokenizer_free(t);
     return s;
 }
 
@@ -75,13 +78,13 @@ void rt_tokenizer_free(rt_tokenizer *t) {
     rt_free(t->file);
     rt_buf_free(&t->json);
     rt_buf_free(&t->config);
-    tok_vocab_free(&t->vocab);
-    tok_merges_free(&t->model.merges);
-    tok_steps_free(&t->normalizers);
-    tok_steps_free(&t->pretokenizers);
-    tok_steps_free(&t->decoders);
-    tok_added_free(&t->raw);
-    tok_added_free(&t->normalized);
+    rt_tok_vocab_free(&t->vocab);
+    rt_tok_merges_free(&t->model.merges);
+    rt_tok_steps_free(&t->normalizers);
+    rt_tok_steps_free(&t->pretokenizers);
+    rt_tok_steps_free(&t->decoders);
+    rt_tok_added_free(&t->raw);
+    rt_tok_added_free(&t->normalized);
     rt_free(t);
 }
 
@@ -92,8 +95,9 @@ static rt_status read_all(gzFile in, const char *path, rt_buf *out, rt_error *er
     int n, code = Z_OK;
     while ((n = gzread(in, block, sizeof block)) > 0) {
         rt_buf_add(out, block, (size_t)n);
-        if (out->failed) return tok_out_of_memory(err);
-        if (out->size > MAX_FILE_BYTES) return rt_fail(err, RT_E_INPUT, "%s: larger than %d bytes", path, MAX_FILE_BYTES);
+        if (out->failed) return rt_tok_out_of_memory(err);
+        if (out->size > MAX_FILE_BYTES)
+            return rt_fail(err, RT_E_INPUT, "%s: larger than %d bytes", path, MAX_FILE_BYTES);
     }
     const char *text = gzerror(in, &code);
     if (code == Z_OK || code == Z_STREAM_END) return RT_OK;
@@ -102,7 +106,7 @@ static rt_status read_all(gzFile in, const char *path, rt_buf *out, rt_error *er
 /* Plain or gzip, told by the content. */
 static rt_status read_file(const char *path, rt_buf *out, rt_error *err) {
     gzFile in = gzopen(path, "rb");
-    if (!in) return rt_fail(err, RT_E_IO, "%s: %s", path, strerror(errno ? errno : ENOMEM));
+    if (!in) return rt_fail(err, RT_E_INPUT, "%s: %s", path, strerror(errno ? errno : ENOMEM));
     rt_status s = read_all(in, path, out, err);
     gzclose(in);
     return s;
@@ -116,7 +120,7 @@ static bool is_file(const char *path) {
 /* The tokenizer's file and the configuration beside it; *config is NULL when there is none. Paths live in the arena. */
 static rt_status find_files(rt_arena *a, const char *path, const char **file, const char **config, rt_error *err) {
     struct stat s;
-    if (stat(path, &s) != 0) return rt_fail(err, RT_E_IO, "%s: %s", path, strerror(errno));
+    if (stat(path, &s) != 0) return rt_fail(err, RT_E_INPUT, "%s: %s", path, strerror(errno));
     const char *slash = strrchr(path, '/');
     if (S_ISDIR(s.st_mode)) {
         *file = rt_arena_printf(a, "%s/tokenizer.json", path);
@@ -126,7 +130,7 @@ static rt_status find_files(rt_arena *a, const char *path, const char **file, co
         *file = path;
         *config = rt_arena_printf(a, "%.*stokenizer_config.json", slash ? (int)(slash - path) + 1 : 0, path);
     }
-    if (!*file || !*config) return tok_out_of_memory(err);
+    if (!*file || !*config) return rt_tok_out_of_memory(err);
     if (!is_file(*file)) return rt_fail(err, RT_E_INPUT, "%s: holds no tokenizer.json (nor tokenizer.json.gz)", path);
     if (!is_file(*config)) *config = NULL;
     return RT_OK;
@@ -139,8 +143,10 @@ static rt_status load_files(rt_tokenizer **out, const char *file, const char *co
     t->has_config = config;
     if (s == RT_OK && config) s = read_file(config, &t->config, err);
     if (s == RT_OK) s = load_json(t, err);
-    if (s == RT_OK) *out = t;
-    else rt_tokenizer_free(t);
+    if (s == RT_OK)
+        *out = t;
+    else
+        rt_tokenizer_free(t);
     return s;
 }
 
@@ -157,7 +163,7 @@ rt_status rt_tokenizer_load(rt_tokenizer **out, const char *path, rt_error *err)
 static rt_status write_file(const char *dir, const char *name, const rt_buf *bytes, rt_error *err) {
     rt_buf path = {0};
     rt_buf_printf(&path, "%s/%s", dir, name);
-    if (path.failed) return tok_out_of_memory(err);
+    if (path.failed) return rt_tok_out_of_memory(err);
     FILE *f = fopen(path.data, "wb");
     bool ok = f && fwrite(bytes->data ? bytes->data : "", 1, bytes->size, f) == bytes->size;
     if (f && fclose(f) != 0) ok = false;

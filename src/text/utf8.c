@@ -3,7 +3,7 @@
 #include <string.h>
 #include <utf8proc.h>
 
-size_t utf8_length(unsigned char first) {
+size_t rt_utf8_length(unsigned char first) {
     return first < 0xC2 ? 1 : first < 0xE0 ? 2 : first < 0xF0 ? 3 : first < 0xF5 ? 4 : 1;
 }
 
@@ -16,13 +16,13 @@ static size_t character(const unsigned char *s, size_t n, bool *whole) {
     if (c == 0xED) high = 0x9F;
     if (c == 0xF0) low = 0x90;
     if (c == 0xF4) high = 0x8F;
-    size_t length = utf8_length(c), i = 1;
+    size_t length = rt_utf8_length(c), i = 1;
     for (; i < length && i < n && s[i] >= low && s[i] <= high; i++) low = 0x80, high = 0xBF;
     *whole = i == length;
     return i;
 }
 
-size_t utf8_valid_bytes(const char *s, size_t n) {
+size_t rt_utf8_valid_bytes(const char *s, size_t n) {
     const unsigned char *p = (const unsigned char *)s;
     for (size_t i = 0; i < n;) {
         uint64_t eight;
@@ -38,9 +38,9 @@ size_t utf8_valid_bytes(const char *s, size_t n) {
     return n;
 }
 
-int32_t utf8_get(const char *s, size_t n, size_t *length) {
+int32_t rt_utf8_get(const char *s, size_t n, size_t *length) {
     const unsigned char *p = (const unsigned char *)s;
-    size_t bytes = utf8_length(*p);
+    size_t bytes = rt_utf8_length(*p);
     *length = bytes = bytes > n ? n : bytes;
     if (bytes == 1) return *p;
     int32_t c = *p & (0xFF >> (bytes + 1));
@@ -48,11 +48,11 @@ int32_t utf8_get(const char *s, size_t n, size_t *length) {
     return c;
 }
 
-size_t utf8_put(char out[4], int32_t c) { return (size_t)utf8proc_encode_char(c, (utf8proc_uint8_t *)out); }
+size_t rt_utf8_put(char out[4], int32_t c) { return (size_t)utf8proc_encode_char(c, (utf8proc_uint8_t *)out); }
 
-void utf8_add_lossy(rt_buf *out, const char *s, size_t n) {
+void rt_utf8_add_lossy(rt_buf *out, const char *s, size_t n) {
     for (size_t i = 0; i < n;) {
-        size_t good = utf8_valid_bytes(s + i, n - i);
+        size_t good = rt_utf8_valid_bytes(s + i, n - i);
         rt_buf_add(out, s + i, good);
         if ((i += good) == n) return;
         bool whole;
@@ -61,17 +61,26 @@ void utf8_add_lossy(rt_buf *out, const char *s, size_t n) {
     }
 }
 
-bool utf8_is_space(int32_t c) {
+bool rt_utf8_is_space(int32_t c) {
     if (c < 0x80) return c == ' ' || (c >= 9 && c <= 13);
     return c == 0x85 || c == 0xA0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 ||
            c == 0x202F || c == 0x205F || c == 0x3000;
 }
 
-bool utf8_is_word(int32_t c) {
+bool rt_utf8_is_word(int32_t c) {
     switch (utf8proc_category(c)) {
-    case UTF8PROC_CATEGORY_LU: case UTF8PROC_CATEGORY_LL: case UTF8PROC_CATEGORY_LT: case UTF8PROC_CATEGORY_LM:
-    case UTF8PROC_CATEGORY_LO: case UTF8PROC_CATEGORY_MN: case UTF8PROC_CATEGORY_MC: case UTF8PROC_CATEGORY_ME:
-    case UTF8PROC_CATEGORY_ND: case UTF8PROC_CATEGORY_NL: case UTF8PROC_CATEGORY_PC: return true;
+    case UTF8PROC_CATEGORY_LU:
+    case UTF8PROC_CATEGORY_LL:
+    case UTF8PROC_CATEGORY_LT:
+    case UTF8PROC_CATEGORY_LM:
+    case UTF8PROC_CATEGORY_LO:
+    case UTF8PROC_CATEGORY_MN:
+    case UTF8PROC_CATEGORY_MC:
+    case UTF8PROC_CATEGORY_ME:
+    case UTF8PROC_CATEGORY_ND:
+    case UTF8PROC_CATEGORY_NL:
+    case UTF8PROC_CATEGORY_PC:
+        return true;
     default: /* joiners, and the circled and squared letters, which are symbols but alphabetic */
         return c == 0x200C || c == 0x200D || (c >= 0x24B6 && c <= 0x24E9) || (c >= 0x1F130 && c <= 0x1F149) ||
                (c >= 0x1F150 && c <= 0x1F169) || (c >= 0x1F170 && c <= 0x1F189);

@@ -1,11 +1,12 @@
 /* batch.h - windows of a token stream and batches of windows: THE place where inputs and targets are shifted by one.
  *
- * Window i of a view takes tokens [iT, iT + T]: T inputs, and as targets the token after each. Neighbouring windows share
- * that one token, so every token but a document's first is a target exactly once. The last window may be short; it is padded.
- * Disjoint windows (the usual perplexity of other programs) take [iT, iT + T) alone: T inputs, T - 1 targets, the last row
- * without one; an incomplete last window is dropped.
+ * Window i of a view takes tokens [iT, iT + T]: T inputs, and as targets the token after each. Neighbouring windows
+ * share that one token, so every token but a document's first is a target exactly once. The last window may be short;
+ * it is padded. Disjoint windows (the usual perplexity of other programs) take [iT, iT + T) alone: T inputs, T - 1
+ * targets, the last row without one; an incomplete last window is dropped.
  *
- * Documents in one window do not see each other: row r attends to rows [start[r], r], and its position counts from there. */
+ * Documents in one window do not see each other: row r attends to rows [start[r], r], and its position counts from
+ * there. */
 #ifndef RETORT_TEXT_BATCH_H
 #define RETORT_TEXT_BATCH_H
 #include <retort/text/token_stream.h>
@@ -20,18 +21,18 @@ rt_status rt_windows_make(rt_windows *w, rt_token_view view, int64_t T, bool dis
 
 /* One micro-batch. Arrays are [rows]; rows of window j are [jT, (j+1)T). Read-only for its users. */
 typedef struct rt_batch {
-    int64_t rows, T, windows; /* rows = windows * T */
-    int32_t *ids;             /* input token; padding 0 */
-    int32_t *targets;         /* the next token; -1: not supervised (padding, bos, the end of a view) */
-    int32_t *position;        /* from 0 at the document's first row in this window; padding 0 */
-    int32_t *start;           /* row of the batch at which that document begins; padding: the row itself */
-    int32_t *valid;           /* 1; padding 0 */
-    int32_t *target_bytes;    /* original bytes the target covers; 0 without a target */
+    int64_t rows, T, windows;        /* rows = windows * T */
+    int32_t *ids;                    /* input token; padding 0 */
+    int32_t *targets;                /* the next token; -1: not supervised (padding, bos, the end of a view) */
+    int32_t *position;               /* from 0 at the document's first row in this window; padding 0 */
+    int32_t *start;                  /* row of the batch at which that document begins; padding: the row itself */
+    int32_t *valid;                  /* 1; padding 0 */
+    int32_t *target_bytes;           /* original bytes the target covers; 0 without a target */
     int64_t supervised, valid_count; /* rows with a target; rows that are not padding */
-    int64_t filled;           /* windows that are not padding altogether */
-    double bytes;             /* sum of target_bytes */
-    int32_t *scratch;         /* [T+1] ids, then [T+1] uint16 spans */
-    void *block;              /* the one allocation */
+    int64_t filled;                  /* windows that are not padding altogether */
+    double bytes;                    /* sum of target_bytes */
+    int32_t *scratch;                /* [T+1] ids, then [T+1] uint16 spans */
+    void *block;                     /* the one allocation */
 } rt_batch;
 /* RT_E_ARG: windows or T < 1, or windows * T >= 2^31. */
 rt_status rt_batch_create(rt_batch *b, int64_t windows, int64_t T, rt_error *err) RT_NODISCARD;

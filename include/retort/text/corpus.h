@@ -7,7 +7,7 @@
  *   none          the whole file                                    nothing
  *   line          a line                                            its \n or \r\n
  *   blank_line    a run of lines that are not blank                 the last \n or \r\n of the run; the blank lines
- *   other text    what lies between two occurrences of the text     one \n or \r\n on each side of the text; at the file's end
+ *   other text    what lies between two occurrences of the text     one \n or \r\n on each side of it, and at the end
  *
  * Documents of nothing but white space (space, tab, \r, \n) are skipped unless keep_empty; a file without any other is
  * RT_E_INPUT. Every document is valid UTF-8. */
@@ -38,8 +38,9 @@ typedef struct rt_corpus rt_corpus;
 /* `paths` and the option texts are borrowed until rt_corpus_close. RT_E_ARG: count < 1. */
 rt_status rt_corpus_open(rt_corpus **corpus, const char *const *paths, int count, const rt_corpus_options *options,
                          rt_error *err) RT_NODISCARD;
-/* The next document, or *end = true. RT_E_INPUT names file and line: bad UTF-8, bad JSON, a missing key (with the nearest),
- * damaged gzip, no document in a file, a document longer than max_bytes. After an error only rt_corpus_close is allowed. */
+/* The next document, or *end = true. RT_E_INPUT names file and line: bad UTF-8, bad JSON, a missing key (with the
+ * nearest), damaged gzip, no document in a file, a document longer than max_bytes. After an error only rt_corpus_close
+ * is allowed. */
 rt_status rt_corpus_next(rt_corpus *corpus, rt_document *document, bool *end, rt_error *err) RT_NODISCARD;
 void rt_corpus_close(rt_corpus *corpus); /* NULL is fine */
 #endif

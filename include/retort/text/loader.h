@@ -1,17 +1,17 @@
 /* loader.h - training batches: an endless, seeded order of windows, with a cursor that can be saved.
  *
- * Each epoch visits every window once, in the order rt_rng_permute(rng(seed, "data.epoch", epoch), i, windows). An optimizer
- * batch takes the next batch * accumulate * ranks windows of that order, running on into the next epoch; micro-batch m of rank r
- * gets those from (m * ranks + r) * batch on. So `batch` 8 with `accumulate` 1 sees the windows of 1 with 8 (decision 11), and
- * what a run sees depends on nothing but the data, T, seed and the product. */
+ * Each epoch visits every window once, in the order rt_rng_permute(rng(seed, "data.epoch", epoch), i, windows). An
+ * optimizer batch takes the next batch * accumulate * ranks windows of that order, running on into the next epoch;
+ * micro-batch m of rank r gets those from (m * ranks + r) * batch on. So `batch` 8 with `accumulate` 1 sees the windows
+ * of 1 with 8 (decision 11), and what a run sees depends on nothing but the data, T, seed and the product. */
 #ifndef RETORT_TEXT_LOADER_H
 #define RETORT_TEXT_LOADER_H
 #include <retort/text/batch.h>
 
 typedef struct rt_loader_options {
-    int64_t T;          /* sequence length */
-    int64_t batch;      /* windows per micro-batch; 0 = 1 */
-    int64_t accumulate; /* micro-batches per optimizer batch; 0 = 1 */
+    int64_t T;           /* sequence length */
+    int64_t batch;       /* windows per micro-batch; 0 = 1 */
+    int64_t accumulate;  /* micro-batches per optimizer batch; 0 = 1 */
     int64_t rank, ranks; /* this process and their number; 0, 0 = alone */
     uint64_t seed;
 } rt_loader_options;
@@ -21,7 +21,8 @@ typedef struct rt_cursor {
 } rt_cursor;
 
 typedef struct rt_loader rt_loader;
-/* Allocates all it will ever need. The view's stream must outlive it. RT_E_INPUT: no data, or fewer than T + 1 tokens. */
+/* Allocates all it will ever need. The view's stream must outlive it. RT_E_INPUT: no data, or fewer than T + 1 tokens.
+ */
 rt_status rt_loader_create(rt_loader **l, rt_token_view view, const rt_loader_options *o, rt_error *err) RT_NODISCARD;
 void rt_loader_free(rt_loader *l); /* NULL is fine */
 

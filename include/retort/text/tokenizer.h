@@ -4,8 +4,9 @@
  * decoders listed in src/text/{normalizers,pretokenizers,decoders}.def, added tokens, and template post-processors.
  * Whatever else a file asks for is refused when it is loaded (RT_E_UNSUPPORTED), never approximated.
  *
- * A tokenizer never changes after loading: any number of threads may use one. What an encoding needs to write to lies in
- * an rt_encoder, one per thread. Text is UTF-8 and may hold NUL bytes; invalid UTF-8 is refused with its byte offset. */
+ * A tokenizer never changes after loading: any number of threads may use one. What an encoding needs to write to lies
+ * in an rt_encoder, one per thread. Text is UTF-8 and may hold NUL bytes; invalid UTF-8 is refused with its byte
+ * offset. */
 #ifndef RETORT_TEXT_TOKENIZER_H
 #define RETORT_TEXT_TOKENIZER_H
 #include <retort/base/mem.h>
@@ -33,8 +34,9 @@ void rt_ids_free(rt_ids *ids);
 void rt_spans_add(rt_spans *spans, rt_span span);
 void rt_spans_free(rt_spans *spans);
 
-/* `path`: a directory with tokenizer.json (or tokenizer.json.gz) and perhaps tokenizer_config.json, or such a file itself
- * (its neighbour tokenizer_config.json is then read too). RT_E_INPUT damaged, RT_E_UNSUPPORTED, RT_E_IO, RT_E_NOMEM. */
+/* `path`: a directory with tokenizer.json (or tokenizer.json.gz) and perhaps tokenizer_config.json, or such a file
+ * itself (its neighbour tokenizer_config.json is then read too). RT_E_INPUT absent or damaged, RT_E_UNSUPPORTED,
+ * RT_E_NOMEM. */
 rt_status rt_tokenizer_load(rt_tokenizer **out, const char *path, rt_error *err) RT_NODISCARD;
 rt_status rt_tokenizer_from_json(rt_tokenizer **out, const char *json, size_t bytes, const char *name_for_errors,
                                  rt_error *err) RT_NODISCARD;
@@ -46,14 +48,15 @@ rt_status rt_tokenizer_encode(const rt_tokenizer *t, const char *utf8, size_t by
                               rt_error *err) RT_NODISCARD;
 /* The same with reusable working memory and a cache of words (about 1 MiB): several times faster on running text.
  * spans (may be NULL) gets the byte range of the text that each id stands for. The ranges follow one another without
- * gap or overlap from 0 to `bytes`; ids that the tokenizer added (bos, a prepended space) cover nothing, what it removed
- * belongs to the id before, and a special token spelled out in the text covers its spelling. */
+ * gap or overlap from 0 to `bytes`; ids that the tokenizer added (bos, a prepended space) cover nothing, what it
+ * removed belongs to the id before, and a special token spelled out in the text covers its spelling. */
 rt_status rt_encoder_new(rt_encoder **out, const rt_tokenizer *t, rt_error *err) RT_NODISCARD; /* borrows t */
-rt_status rt_encoder_encode(rt_encoder *e, const char *utf8, size_t bytes, bool add_special, rt_ids *ids, rt_spans *spans,
-                            rt_error *err) RT_NODISCARD;
+rt_status rt_encoder_encode(rt_encoder *e, const char *utf8, size_t bytes, bool add_special, rt_ids *ids,
+                            rt_spans *spans, rt_error *err) RT_NODISCARD;
 void rt_encoder_free(rt_encoder *e);
 
-/* Appends the text of n ids: always valid UTF-8 (U+FFFD where the bytes of the ids form none). RT_E_INPUT: no such id. */
+/* Appends the text of n ids: always valid UTF-8 (U+FFFD where the bytes of the ids form none). RT_E_INPUT: no such id.
+ */
 rt_status rt_tokenizer_decode(const rt_tokenizer *t, const int32_t *ids, int64_t n, bool skip_special, rt_buf *out,
                               rt_error *err) RT_NODISCARD;
 
@@ -70,8 +73,8 @@ int32_t rt_tokenizer_eos(const rt_tokenizer *t);
 int32_t rt_tokenizer_unk(const rt_tokenizer *t);
 bool rt_tokenizer_adds_bos(const rt_tokenizer *t); /* encode(add_special) begins with bos */
 bool rt_tokenizer_adds_eos(const rt_tokenizer *t);
-/* SHA-256, lower-case hex, over (id, token, special), ranked merges, normalizer, pre-tokenizer, decoder: equal for files
- * that differ only in layout, in the form of their merges, or in gzip. */
+/* SHA-256, lower-case hex, over (id, token, special), ranked merges, normalizer, pre-tokenizer, decoder: equal for
+ * files that differ only in layout, in the form of their merges, or in gzip. */
 const char *rt_tokenizer_hash(const rt_tokenizer *t);
 /* The bytes of tokenizer.json (unpacked) and of tokenizer_config.json (NULL when there was none), unchanged. */
 const char *rt_tokenizer_json(const rt_tokenizer *t, size_t *bytes);

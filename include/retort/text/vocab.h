@@ -1,8 +1,8 @@
 /* vocab.h - what token data needs to know of a tokenizer, and how documents are laid out as tokens (decision 13).
  *
  * A document is [bos] tokens [eos], with what the tokenizer has. A bos is never a target. Where only one end-of-text id
- * exists (no bos, or bos = eos) it is both the last target of a document and the first input of the next; the stream then
- * begins with one, so that the first document's first token is predicted too:
+ * exists (no bos, or bos = eos) it is both the last target of a document and the first input of the next; the stream
+ * then begins with one, so that the first document's first token is predicted too:
  *
  *   bos and eos     <bos> a b </s> <bos> c d </s>      targets: a b </s>, c d </s>
  *   one id          <eot> a b <eot> c d <eot>          targets: a b <eot>, c d <eot>

@@ -1,34 +1,35 @@
-/* ByteLevel: GPT-2's. A space may be put in front, GPT-2's expression may cut words, and from here on the model sees bytes,
- * each written as one visible character (which the model's tables undo: the text itself stays as it is). Radford et al. 2019. */
+/* ByteLevel: GPT-2's. A space may be put in front, GPT-2's expression may cut words, and from here on the model sees
+ * bytes, each written as one visible character (which the model's tables undo: the text itself stays as it is). Radford
+ * et al. 2019. */
 #include "text/tok_step.h"
 
 #define GPT2_WORDS "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
 
 static rt_status load(tok_step *s, const tok_node *json, rt_error *err) {
-    RT_TRY(tok_cut_load(s, GPT2_WORDS, TOK_ISOLATED, false, json, err));
-    RT_TRY(tok_bool(json, "add_prefix_space", true, &s->flag[1], err));
+    RT_TRY(rt_tok_cut_load(s, GPT2_WORDS, TOK_ISOLATED, false, json, err));
+    RT_TRY(rt_tok_bool(json, "add_prefix_space", true, &s->flag[1], err));
     bool cut;
-    RT_TRY(tok_bool(json, "use_regex", true, &cut, err));
-    if (!cut) tok_pattern_free(&s->pattern);
+    RT_TRY(rt_tok_bool(json, "use_regex", true, &cut, err));
+    if (!cut) rt_tok_pattern_free(&s->pattern);
     return RT_OK;
 }
 
 static rt_status prefix_spaces(tok_pieces *p, rt_error *err) {
-    tok_text *out = tok_rewrite_begin(p);
+    tok_text *out = rt_tok_rewrite_begin(p);
     for (size_t i = 0; i < p->list.size; i++) {
         tok_range r = p->list.data[i];
         size_t begin = out->n;
-        int64_t at = tok_origin(&p->view, r.begin);
-        if (p->view.s[r.begin] != ' ') tok_text_add(out, " ", 1, at, at);
-        tok_text_copy(out, &p->view, r.begin, r.end);
-        tok_ranges_add(&p->spare, begin, out->n);
+        int64_t at = rt_tok_origin(&p->view, r.begin);
+        if (p->view.s[r.begin] != ' ') rt_tok_text_add(out, " ", 1, at, at);
+        rt_tok_text_copy(out, &p->view, r.begin, r.end);
+        rt_tok_ranges_add(&p->spare, begin, out->n);
     }
-    return tok_rewrite_end(p, out, err);
+    return rt_tok_rewrite_end(p, out, err);
 }
 
 static rt_status run(const tok_step *s, tok_pieces *p, rt_error *err) {
     if (s->flag[1]) RT_TRY(prefix_spaces(p, err));
-    return s->pattern.code ? tok_cut_run(s, p, err) : RT_OK;
+    return s->pattern.code ? rt_tok_cut_run(s, p, err) : RT_OK;
 }
 
-const tok_kind tok_pretokenizer_byte_level = {.type = "ByteLevel", .load = load, .pretokenize = run, .bytes = true};
+const tok_kind rt_tok_pretokenizer_byte_level = {.type = "ByteLevel", .load = load, .pretokenize = run, .bytes = true};

@@ -3,8 +3,8 @@
 
 static rt_status load(tok_step *s, const tok_node *json, rt_error *err) {
     bool single;
-    RT_TRY(tok_bool(json, "individual_digits", false, &single, err));
-    return tok_cut_load(s, single ? "\\p{N}" : "\\p{N}+", TOK_ISOLATED, false, json, err);
+    RT_TRY(rt_tok_bool(json, "individual_digits", false, &single, err));
+    return rt_tok_cut_load(s, single ? "\\p{N}" : "\\p{N}+", TOK_ISOLATED, false, json, err);
 }
 
-const tok_kind tok_pretokenizer_digits = {.type = "Digits", .load = load, .pretokenize = tok_cut_run};
+const tok_kind rt_tok_pretokenizer_digits = {.type = "Digits", .load = load, .pretokenize = rt_tok_cut_run};

@@ -1,30 +1,32 @@
 /* Split: cuts pieces at the matches of a string or an expression. What becomes of a match is the behaviour:
- *   removed; isolated (a piece of its own); merged with the previous or the next piece; contiguous (neighbouring matches
- *   become one piece). `invert`: what lies between the matches counts as the match. */
+ *   removed; isolated (a piece of its own); merged with the previous or the next piece; contiguous (neighbouring
+ * matches become one piece). `invert`: what lies between the matches counts as the match. */
 #include "text/tok_step.h"
 
 static rt_status load(tok_step *s, const tok_node *json, rt_error *err) {
-    static const char *const names[] = {"Removed", "Isolated", "MergedWithPrevious", "MergedWithNext", "Contiguous", NULL};
+    static const char *const names[] = {"Removed",        "Isolated",   "MergedWithPrevious",
+                                        "MergedWithNext", "Contiguous", NULL};
     const char *name;
-    tok_node behavior = tok_key(json, "behavior");
-    RT_TRY(tok_text_of(&behavior, &name, NULL, err));
-    RT_TRY(tok_choice(&behavior, name, names, &s->mode, err));
-    RT_TRY(tok_bool(json, "invert", false, &s->flag[0], err));
-    return tok_pattern_load(&s->pattern, json, err);
+    tok_node behavior = rt_tok_key(json, "behavior");
+    RT_TRY(rt_tok_text_of(&behavior, &name, NULL, err));
+    RT_TRY(rt_tok_choice(&behavior, name, names, &s->mode, err));
+    RT_TRY(rt_tok_bool(json, "invert", false, &s->flag[0], err));
+    return rt_tok_pattern_load(&s->pattern, json, err);
 }
 
-rt_status tok_cut_load(tok_step *s, const char *regex, tok_cut how, bool invert, const tok_node *json, rt_error *err) {
+rt_status rt_tok_cut_load(tok_step *s, const char *regex, tok_cut how, bool invert, const tok_node *json,
+                          rt_error *err) {
     s->mode = (int)how;
     s->flag[0] = invert;
     size_t n = 0;
     while (regex[n]) n++;
-    return tok_pattern_regex(&s->pattern, regex, n, json, err);
+    return rt_tok_pattern_regex(&s->pattern, regex, n, json, err);
 }
 
 typedef struct cutter {
     tok_cut how;
     tok_ranges *out;
-    size_t first; /* index in out of the piece's first part */
+    size_t first;  /* index in out of the piece's first part */
     bool previous; /* the part before was a match */
 } cutter;
 
@@ -32,12 +34,15 @@ typedef struct cutter {
 static void add_part(cutter *c, size_t begin, size_t end, bool match) {
     bool has_last = c->out->size > c->first;
     bool join = (c->how == TOK_MERGED_WITH_PREVIOUS && match && !c->previous) ||
-                (c->how == TOK_CONTIGUOUS && match == c->previous) || (c->how == TOK_MERGED_WITH_NEXT && !match && c->previous);
+                (c->how == TOK_CONTIGUOUS && match == c->previous) ||
+                (c->how == TOK_MERGED_WITH_NEXT && !match && c->previous);
     c->previous = match;
     if (c->how == TOK_REMOVED && match) return;
     if (begin == end) return;
-    if (join && has_last) c->out->data[c->out->size - 1].end = end;
-    else tok_ranges_add(c->out, begin, end);
+    if (join && has_last)
+        c->out->data[c->out->size - 1].end = end;
+    else
+        rt_tok_ranges_add(c->out, begin, end);
 }
 
 static rt_status cut_piece(const tok_step *s, tok_pieces *p, tok_range piece, rt_error *err) {
@@ -47,7 +52,7 @@ static rt_status cut_piece(const tok_step *s, tok_pieces *p, tok_range piece, rt
     while (from <= n) {
         tok_range hit;
         bool found;
-        RT_TRY(tok_pattern_next(&s->pattern, &p->matcher, text, n, from, &hit, &found, err));
+        RT_TRY(rt_tok_pattern_next(&s->pattern, &p->matcher, text, n, from, &hit, &found, err));
         if (!found) break;
         if (hit.begin > done) add_part(&c, piece.begin + done, piece.begin + hit.begin, s->flag[0]);
         if (hit.end > hit.begin) add_part(&c, piece.begin + hit.begin, piece.begin + hit.end, !s->flag[0]);
@@ -59,27 +64,27 @@ static rt_status cut_piece(const tok_step *s, tok_pieces *p, tok_range piece, rt
     return RT_OK;
 }
 
-rt_status tok_cut_run(const tok_step *s, tok_pieces *p, rt_error *err) {
+rt_status rt_tok_cut_run(const tok_step *s, tok_pieces *p, rt_error *err) {
     p->spare.size = 0;
     for (size_t i = 0; i < p->list.size; i++) RT_TRY(cut_piece(s, p, p->list.data[i], err));
     tok_ranges cut = p->spare;
     p->spare = p->list;
     p->list = cut;
-    return cut.failed ? tok_out_of_memory(err) : RT_OK;
+    return cut.failed ? rt_tok_out_of_memory(err) : RT_OK;
 }
 
-tok_text *tok_rewrite_begin(tok_pieces *p) {
+tok_text *rt_tok_rewrite_begin(tok_pieces *p) {
     tok_text *out = &p->text[p->view.s == p->text[0].s && p->text[0].s];
-    tok_text_clear(out, p->track);
+    rt_tok_text_clear(out, p->track);
     p->spare.size = 0;
     return out;
 }
-rt_status tok_rewrite_end(tok_pieces *p, tok_text *out, rt_error *err) {
-    p->view = tok_text_view(out, p->end);
+rt_status rt_tok_rewrite_end(tok_pieces *p, tok_text *out, rt_error *err) {
+    p->view = rt_tok_text_view(out, p->end);
     tok_ranges cut = p->spare;
     p->spare = p->list;
     p->list = cut;
-    return out->failed || cut.failed ? tok_out_of_memory(err) : RT_OK;
+    return out->failed || cut.failed ? rt_tok_out_of_memory(err) : RT_OK;
 }
 
-const tok_kind tok_pretokenizer_split = {.type = "Split", .load = load, .pretokenize = tok_cut_run};
+const tok_kind rt_tok_pretokenizer_split = {.type = "Split", .load = load, .pretokenize = rt_tok_cut_run};

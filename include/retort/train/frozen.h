@@ -1,0 +1,22 @@
+/* frozen.h - a model directory opened to be used, not trained: files mapped, weights borrowed, precision resolved. */
+#ifndef RETORT_TRAIN_FROZEN_H
+#define RETORT_TRAIN_FROZEN_H
+#include <retort/io/hf.h>
+#include <retort/model/weights.h>
+
+typedef enum rt_activations { RT_ACTIVATIONS_STORED, RT_ACTIVATIONS_NATIVE, RT_ACTIVATIONS_F32 } rt_activations;
+
+typedef struct rt_frozen {
+    rt_hf *files;
+    rt_weights weights;
+    rt_precision precision;
+    bool stored; /* the policy came from the checkpoint's manifest */
+} rt_frozen;
+
+/* Weight dtypes are those of the files, per role (a role with two dtypes is RT_E_UNSUPPORTED). Activations: STORED: as the
+ * checkpoint's policy says, native where none is stored; NATIVE: in the embedding's dtype; F32: f32 over the same weights. */
+rt_status rt_frozen_open(rt_frozen *f, const char *directory, rt_activations activations, rt_error *err) RT_NODISCARD;
+void rt_frozen_close(rt_frozen *f); /* an all-zero one is fine */
+/* The policy a checkpoint stores; false where there is none (a plain directory). */
+bool rt_frozen_stored_precision(const char *directory, rt_precision *p);
+#endif

@@ -1,0 +1,20 @@
+/* logits.h - a frozen model's logits for whole sequences: what `retort logits` writes and `generate` samples from.
+ * One window at a time, so the table is [T, V] of one window; training and evaluation never make one (the head streams). */
+#ifndef RETORT_TRAIN_LOGITS_H
+#define RETORT_TRAIN_LOGITS_H
+#include <retort/train/forward.h>
+#include <retort/train/frozen.h>
+
+typedef struct rt_logits {
+    rt_forward forward;
+    rt_batch batch;
+    rt_graph *head;
+    rt_ref hidden, out;
+} rt_logits;
+
+rt_status rt_logits_open(rt_logits *l, const rt_weights *w, const rt_precision *p, int64_t T, rt_error *err) RT_NODISCARD;
+void rt_logits_close(rt_logits *l);
+/* n <= T ids of one document -> rows [0, n) of the result, f32 (f64 for f64 models) [T, config.vocab_size], valid until
+ * the next call. RT_E_INPUT for an id outside the vocabulary. */
+rt_status rt_logits_run(rt_logits *l, const int32_t *ids, int64_t n, const rt_tensor **logits, rt_error *err) RT_NODISCARD;
+#endif

@@ -1,0 +1,80 @@
+/* frozen.c - opening a model directory for use. */
+#include <retort/base/file.h>
+#include <retort/io/checkpoint.h>
+#include <retort/train/frozen.h>
+#include <stdio.h>
+#include <string.h>
+
+bool rt_frozen_stored_precision(const char *directory, rt_precision *p) {
+    char path[4096];
+    json_t *manifest = NULL;
+    rt_error err = {0};
+    snprintf(path, sizeof path, "%s/MANIFEST.json", directory);
+    if (!rt_file_exists(path) || rt_checkpoint_manifest(directory, &manifest, &err) != RT_OK) return false;
+    const char *text = json_string_value(json_object_get(manifest, "precision"));
+    bool found = text && rt_precision_parse(text, p, &err) == RT_OK;
+    json_decref(manifest);
+    return found;
+}
+
+static const rt_tensor *from_files(void *context, int64_t i) { return rt_hf_weight(context, i); }
+
+/* Weight dtypes by role, from the slots as they were borrowed. */
+static rt_status weight_dtypes(const rt_weights *w, rt_precision *p, rt_error *err) {
+    for (int r = 0; r < RT_ROLE_COUNT; r++) p->weight[r] = RT_NONE;
+    for (int64_t i = 0; i < w->count; i++) {
+        const rt_slot *s = &w->slots[i];
+        rt_dtype *t = &p->weight[s->role];
+        if (*t == RT_NONE) *t = s->t.dtype;
+        if (*t != s->t.dtype)
+            return rt_fail(err, RT_E_UNSUPPORTED, "weight %s is %s where others of role '%s' are %s: one dtype a role", s->name,
+                           rt_dtype_name(s->t.dtype), rt_role_name(s->role), rt_dtype_name(*t));
+    }
+    rt_dtype main = p->weight[rt_role_embedding];
+    for (int r = 0; r < RT_ROLE_COUNT; r++)
+        if (p->weight[r] == RT_NONE) p->weight[r] = main;
+    return RT_OK;
+}
+
+static void activation_dtypes(rt_precision *p, bool native) {
+    rt_dtype main = native ? p->weight[rt_role_embedding] : RT_F32;
+    for (int r = 0; r < RT_ROLE_COUNT; r++) p->act[r] = main;
+    if (!native) return;
+    static const rt_role products[] = {rt_role_attention, rt_role_router, rt_role_expert, rt_role_head};
+    for (size_t i = 0; i < sizeof products / sizeof *products; i++) p->act[products[i]] = p->weight[products[i]];
+}
+
+static rt_status resolve(rt_frozen *f, const char *directory, rt_activations activations, rt_error *err) {
+    rt_precision stored;
+    RT_TRY(weight_dtypes(&f->weights, &f->precision, err));
+    activation_dtypes(&f->precision, activations != RT_ACTIVATIONS_F32);
+    f->stored = rt_frozen_stored_precision(directory, &stored);
+    if (!f->stored || activations != RT_ACTIVATIONS_STORED) return RT_OK;
+    if (memcmp(stored.weight, f->precision.weight, sizeof stored.weight) == 0) return f->precision = stored, RT_OK;
+    rt_buf a = {0};
+    rt_precision_text(&stored, &a);
+    rt_status s = rt_fail(err, RT_E_INPUT, "%s: its weights are not in the dtypes of its precision policy (%s)", directory, a.data ? a.data : "");
+    rt_buf_free(&a);
+    return s;
+}
+
+static rt_status open_files(rt_frozen *f, const char *directory, rt_activations activations, rt_error *err) {
+    RT_TRY(rt_hf_open(directory, &f->files, err));
+    rt_precision any = rt_precision_teacher(RT_F32, true);
+    RT_TRY(rt_weights_layout(&f->weights, rt_hf_config(f->files), &any, err));
+    RT_TRY(rt_weights_borrow(&f->weights, from_files, f->files, err));
+    return resolve(f, directory, activations, err);
+}
+
+rt_status rt_frozen_open(rt_frozen *f, const char *directory, rt_activations activations, rt_error *err) {
+    *f = (rt_frozen){0};
+    rt_status s = open_files(f, directory, activations, err);
+    if (s != RT_OK) rt_frozen_close(f);
+    return s;
+}
+
+void rt_frozen_close(rt_frozen *f) {
+    rt_weights_free(&f->weights);
+    rt_hf_close(f->files);
+    *f = (rt_frozen){0};
+}

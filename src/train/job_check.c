@@ -1,0 +1,113 @@
+/* job_check.c - keys against each other; each refusal gives its reason in one line. */
+#include "train/job_private.h"
+#include <string.h>
+
+/*      name           teacher logits routers hidden */
+#define LOSSES(X)                                                                                                      \
+    X(next_token, false, false, false, false)                                                                          \
+    X(forward_kl, true, true, false, false)                                                                            \
+    X(reverse_kl, true, true, false, false)                                                                            \
+    X(jsd, true, true, false, false)                                                                                   \
+    X(tv, true, true, false, false)                                                                                    \
+    X(hidden_mse, true, false, false, true)                                                                            \
+    X(hidden_cosine, true, false, false, true)                                                                         \
+    X(balance, false, false, true, false)                                                                              \
+    X(router_z, false, false, true, false)
+static const rt_job_loss losses[] = {
+#define X(name, ...) {#name, __VA_ARGS__},
+    LOSSES(X)
+#undef X
+};
+const char *const rt_job_loss_names[] = {
+#define X(name, ...) #name,
+    LOSSES(X)
+#undef X
+    NULL};
+
+const rt_job_loss *rt_job_loss_find(const char *name) {
+    for (size_t i = 0; i < sizeof losses / sizeof *losses; i++)
+        if (strcmp(losses[i].name, name) == 0) return &losses[i];
+    return NULL;
+}
+
+static rt_status refuse_term(int64_t i, const rt_job_objective *o, const char *why, rt_error *err) {
+    return rt_fail(err, RT_E_CONFIG, "objective[%lld] (%s): %s", (long long)i, o->loss, why);
+}
+
+static const char *term_problem(const rt_job *job, const rt_job_objective *o, const rt_job_loss *l) {
+    bool tempered = o->temperature != 1 || o->final_temperature != 1;
+    if (l->teacher && !job->teacher.path) return "needs a teacher, and teacher.path is not set";
+    if (l->logits && job->projector.kind == RT_PROJECTOR_NONE) return "needs the teacher's logits, and projector.kind is none";
+    if (l->routers && !rt_job_moe(job)) return "needs experts, and student.arch is a dense family";
+    if (!l->logits && tempered) return "has no temperature";
+    if (o->label_smoothing != 0 && strcmp(o->loss, "next_token") != 0) return "has no label_smoothing; next_token has";
+    if (o->beta != 0.5 && strcmp(o->loss, "jsd") != 0) return "has no beta; jsd has";
+    bool layers = o->student_layer >= 0 || o->teacher_layer >= 0;
+    if (!l->hidden && layers) return "compares no layers; hidden_mse and hidden_cosine do";
+    bool known = job->student.init == RT_INIT_RANDOM;
+    return l->hidden && known && o->student_layer >= job->student.layers ? "student_layer is beyond the last block" : NULL;
+}
+
+static rt_status check_objective(const rt_job *job, rt_error *err) {
+    const rt_job_objective *o = rt_job_objectives(job);
+    double total = 0;
+    for (int64_t i = 0; i < job->objective.count; i++, o++) {
+        if (!o->loss) return rt_fail(err, RT_E_CONFIG, "objective[%lld]: 'loss' is not set", (long long)i);
+        const char *problem = term_problem(job, o, rt_job_loss_find(o->loss));
+        if (problem) return refuse_term(i, o, problem, err);
+        total += o->weight + o->final_weight;
+    }
+    return total > 0 ? RT_OK : rt_fail(err, RT_E_CONFIG, "objective: every weight is 0");
+}
+
+static rt_status check_student(const rt_job *job, rt_error *err) {
+    const rt_job_student *s = &job->student;
+    rt_model_config config;
+    if (s->init == RT_INIT_CHECKPOINT)
+        return s->from ? RT_OK : rt_fail(err, RT_E_CONFIG, "student.init is checkpoint, and student.from is not set");
+    if (s->from) return rt_fail(err, RT_E_CONFIG, "student.from is set, and student.init is random; set it to checkpoint");
+    RT_TRY(rt_job_student_config(job, s->vocab_size ? s->vocab_size : 1, &config, err));
+    if (job->data.sequence_length > s->max_position)
+        return rt_fail(err, RT_E_CONFIG, "data.sequence_length %lld is longer than student.max_position %lld",
+                       (long long)job->data.sequence_length, (long long)s->max_position);
+    return RT_OK;
+}
+
+static rt_status check_router(const rt_job *job, rt_error *err) {
+    const char *policy = job->router.policy;
+    if (strcmp(policy, "topk") == 0) return RT_OK;
+    if (!rt_job_moe(job))
+        return rt_fail(err, RT_E_CONFIG, "router.policy %s needs experts, and student.arch %s is a dense family", policy,
+                       job->student.arch);
+    if (strcmp(policy, "switch") == 0 && job->student.experts_per_token != 1)
+        return rt_fail(err, RT_E_CONFIG,
+                       "router.policy switch sends a token to one expert: found student.experts_per_token %lld, expected 1",
+                       (long long)job->student.experts_per_token);
+    return RT_OK;
+}
+
+static rt_status check_run(const rt_job *job, rt_error *err) {
+    int64_t rows;
+    if (job->data.train.count == 0) return rt_fail(err, RT_E_CONFIG, "data.train: no training files are given");
+    if (job->data.valid.count == 0 && job->data.valid_fraction == 0)
+        return rt_fail(err, RT_E_CONFIG, "data.valid_fraction is 0, and data.valid names no files: nothing to validate on");
+    if (__builtin_mul_overflow(job->data.batch, job->data.sequence_length, &rows) || rows > INT32_MAX)
+        return rt_fail(err, RT_E_CONFIG, "data.batch x data.sequence_length: found %lld x %lld tokens, expected at most %d",
+                       (long long)job->data.batch, (long long)job->data.sequence_length, INT32_MAX);
+    if (job->schedule.warmup > job->schedule.steps)
+        return rt_fail(err, RT_E_CONFIG, "schedule.warmup %lld is longer than schedule.steps %lld",
+                       (long long)job->schedule.warmup, (long long)job->schedule.steps);
+    if (job->optimizer.betas.count != 2)
+        return rt_fail(err, RT_E_CONFIG, "optimizer.betas: found %lld numbers, expected 2",
+                       (long long)job->optimizer.betas.count);
+    return RT_OK;
+}
+
+rt_status rt_job_check(const rt_job *job, rt_error *err) {
+    if (!job->teacher.path && job->projector.kind != RT_PROJECTOR_NONE)
+        return rt_fail(err, RT_E_CONFIG, "projector.kind needs a teacher, and teacher.path is not set");
+    RT_TRY(check_run(job, err));
+    RT_TRY(check_student(job, err));
+    RT_TRY(check_router(job, err));
+    return check_objective(job, err);
+}

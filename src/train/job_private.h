@@ -1,0 +1,17 @@
+/* job_private.h - what job.c, job_tables.c, job_check.c and job_presets.c share. */
+#ifndef RETORT_TRAIN_JOB_PRIVATE_H
+#define RETORT_TRAIN_JOB_PRIVATE_H
+#include <retort/train/job.h>
+
+/* What a loss asks of the rest of the job. */
+typedef struct rt_job_loss {
+    const char *name;
+    bool teacher, logits, routers, hidden; /* needs a teacher; its logits; expert routing; both models' states */
+} rt_job_loss;
+extern const char *const rt_job_loss_names[];
+const rt_job_loss *rt_job_loss_find(const char *name);
+
+rt_status rt_job_default_objective(rt_job *job, rt_error *err) RT_NODISCARD; /* where none is given */
+rt_status rt_job_check(const rt_job *job, rt_error *err) RT_NODISCARD;       /* keys against each other */
+bool rt_job_moe(const rt_job *job);                                          /* the student's family has experts */
+#endif
