@@ -323,6 +323,21 @@ static void refusals(void) {
     c = base, c.prec[0].out = RT_F16, refused(c, RT_E_PREC, "logits are f32");
     c = base, c.terms = ce, c.prec[0].in = RT_I32, refused(c, RT_E_PREC, "student");
 }
+/* A graph without a leaf; then hidden without a weight. */
+static void nothing_given(void) {
+    const rt_head_term ce[] = {{&rt_loss_next_token, 0, 0, 0}};
+    rt_error err = {0};
+    for (int i = 0; i < 2; i++) {
+        rt_graph *g = rt_graph_new("test");
+        rt_tensor ids = rt_tensor_1d(RT_I32, NULL, 4), hidden = rt_tensor_2d(RT_F32, NULL, 4, 8);
+        rt_head_config c = {.terms = ce, .n_terms = 1, .vocab = 9, .student.prec = head_f32, .teacher.prec = head_f32};
+        if (i) c.targets = rt_graph_input(g, "ids", &ids), c.student.hidden = rt_graph_input(g, "hidden", &hidden);
+        CU_ASSERT(rt_ref_is_null(rt_head(g, &c, "head", NULL)));
+        CU_ASSERT_EQUAL(rt_graph_plan(g, true, &err), RT_E_ARG);
+        rt_error_clear(&err);
+        rt_graph_free(g);
+    }
+}
 static void bad_targets(void) {
     const rt_head_term ce[] = {{&rt_loss_next_token, 0, 0, 0}};
     head_case c = {.N = 8, .D = {4}, .V = 20, .prec = {head_f32}, .terms = ce, .n_terms = 1};
@@ -367,6 +382,7 @@ RT_SUITE(head) {
     RT_TEST(memory_is_bounded);
     RT_TEST(edges);
     RT_TEST(refusals);
+    RT_TEST(nothing_given);
     RT_TEST(bad_targets);
     RT_TEST(out_of_memory);
 }
