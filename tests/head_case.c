@@ -46,10 +46,13 @@ static rt_ref leaf(rt_graph *g, const char *name, const rt_tensor *t, const rt_t
     memset(d->data, 0, rt_tensor_bytes(d));
     return rt_graph_param(g, name, t, d);
 }
-static rt_status run(head_case *c, rt_graph *g, rt_error *err) {
+rt_ref head_case_build(head_case *c, rt_graph *g) {
     rt_tensor targets = rt_tensor_1d(RT_I32, c->target, c->N), gains = rt_tensor_1d(RT_F64, c->gains, c->n_terms);
     rt_head_config config = {.targets = rt_graph_input(g, "targets", &targets), .gains = rt_graph_input(g, "gains", &gains), .terms = c->terms,
                              .n_terms = c->n_terms, .vocab = c->V, .budget = c->budget, .rows = c->rows};
+    rt_tensor active = rt_tensor_1d(RT_I32, c->active, c->n_terms), temperatures = rt_tensor_1d(RT_F64, c->temperatures, c->n_terms);
+    if (c->active) config.active = rt_graph_input(g, "active", &active);
+    if (c->temperatures) config.temperatures = rt_graph_input(g, "temperatures", &temperatures);
     for (int s = 0; s < 2; s++) {
         rt_head_side *side = s ? &config.teacher : &config.student;
         side->prec = c->prec[s];
@@ -59,6 +62,10 @@ static rt_status run(head_case *c, rt_graph *g, rt_error *err) {
     }
     rt_ref out = rt_head(g, &config, "head", &c->rows_used);
     rt_graph_output(g, out);
+    return out;
+}
+static rt_status run(head_case *c, rt_graph *g, rt_error *err) {
+    rt_ref out = head_case_build(c, g);
     RT_TRY(rt_graph_plan(g, !c->evaluate, err));
     RT_TRY(rt_graph_forward(g, err));
     if (!c->evaluate) RT_TRY(rt_graph_backward(g, err));

@@ -15,6 +15,8 @@ typedef struct head_case {
     int64_t rows, budget;
     const rt_head_term *terms;
     int n_terms;
+    int32_t *active;      /* [terms]; NULL: no such input */
+    double *temperatures; /* [terms]; NULL: no such input */
     /* made by head_case_make, filled at random; the test may overwrite */
     rt_tensor hidden[2], weight[2], logits[2], d_hidden, d_weight, d_logits, out;
     int32_t *target;
@@ -24,6 +26,7 @@ typedef struct head_case {
 } head_case;
 
 void head_case_make(head_case *c);
+rt_ref head_case_build(head_case *c, rt_graph *g); /* the head on leaves of its own; its output */
 rt_status head_case_run(head_case *c, rt_error *err); /* gradients are cleared, then added to; out is overwritten */
 void head_case_free(head_case *c);
 double head_case_report(const head_case *c, int term);
