@@ -119,13 +119,15 @@ static rt_status open_graphs(rt_trainer *t, int64_t head_rows, rt_error *err) {
     const rt_job *job = t->job;
     rt_step_options s = {.name = "student", .windows = job->data.batch, .T = job->data.sequence_length, .vocab = vocabulary(t), .recompute = job->run.recompute,
                          .trace = job->run.trace && t->config.experts > 0, .router = t->router, .states = t->router_states, .terms = t->objective.terms,
-                         .n_terms = t->objective.n_terms, .head_budget = job->run.head_budget, .head_rows = head_rows, .train = true};
+                         .n_terms = t->objective.n_all, .head_budget = job->run.head_budget, .head_rows = head_rows, .train = true};
     if (t->projector) s.teacher = (rt_teacher_side){rt_projection_hidden(t->projection), rt_projector_matrix(t->projector), rt_projector_prec(t->projector)};
     RT_TRY(rt_step_graph_open(&t->graph, &t->student.weights, &t->student.grads, &t->student.precision, &s, err));
+    for (int i = t->objective.n_terms; i < t->objective.n_all; i++) t->graph.term_active[i] = 0;
     RT_TRY(rt_measures_open(&t->measures, &t->config, &t->graph, t->objective.terms, s.trace, err));
     rt_evaluator_options e = {.weights = &t->student.weights, .precision = &t->student.precision, .teacher = job->teacher.path ? &t->teacher : NULL,
-                              .projector = t->projector, .windows = job->data.batch, .T = s.T, .vocab = s.vocab, .temperature = t->objective.temperature,
-                              .trace = s.trace, .router = t->router, .states = t->router_states, .head_budget = job->run.head_budget};
+                              .projector = t->projector, .objective = t->objective.terms, .n_objective = t->objective.n_terms, .windows = job->data.batch, .T = s.T, .vocab = s.vocab, .temperature = t->objective.temperature,
+                              .trace = s.trace, .router = t->router, .states = t->router_states, .head_budget = job->run.head_budget,
+                              .head_rows = t->graph.head_rows};
     return rt_evaluator_open(&t->evaluator, &e, err);
 }
 

@@ -63,7 +63,8 @@ typedef struct rt_graph_stats {
     int64_t nodes, steps, arena_bytes, cache_bytes, worker_scratch_bytes;
 } rt_graph_stats;
 rt_graph_stats rt_graph_stats_get(const rt_graph *g);
-/* One line a node: role, operation, shapes, contract, kernel. With schedule: the planned steps, backward included. */
+/* One line a leaf and a node: role, operation, shapes, contract, kernel; the same for training and evaluation. With schedule:
+ * also which weights are trained, variable or constant, and the planned steps, backward included. */
 void rt_graph_describe(const rt_graph *g, bool schedule, rt_buf *out);
 /* Calls fn for every trained parameter that no loss reaches. */
 void rt_graph_unreached(const rt_graph *g, void (*fn)(void *context, const char *name), void *context);
