@@ -201,7 +201,7 @@ static rt_status take_text(rt_corpus *c, piece *p, rt_error *err) {
 }
 
 static rt_status check_utf8(const rt_corpus *c, const piece *p, rt_error *err) {
-    size_t bad = utf8_valid_bytes(p->text, p->bytes);
+    size_t bad = rt_utf8_valid_bytes(p->text, p->bytes);
     if (bad == p->bytes) return RT_OK;
     int64_t line = p->line + newlines(p->text, bad);
     const char *start = memrchr(p->text, '\n', bad);
