@@ -71,9 +71,9 @@ static void help_is_made_from_the_table(void) {
     rt_buf b = {0};
     rt_cli_help(table, "retort x MODEL [options]", "What it does.", &b);
     static const char *const lines[] = {"usage: retort x MODEL [options]\n\nWhat it does.\n\n  MODEL ",
-                                        "  --data FILE...              texts (a list of strings; [x])\n",
+                                        "  --data FILE...              texts ([x])\n",
                                         "  -T, --sequence-length N     window (an integer, 1 to 1000000; 256)\n",
-                                        "  -g, --greedy                take the likeliest (true or false; no)\n"};
+                                        "  -g, --greedy                take the likeliest\n"};
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) RT_CHECK(strstr(b.data, lines[i]), "no '%s' in\n%s", lines[i], b.data);
     rt_buf_free(&b);
 }

@@ -5,6 +5,7 @@
 #include "kernels/gemm.h"
 #include "kernels/isa.h"
 #include "kernels/matmul.h"
+#include "kernels/measure.h"
 #include <math.h>
 #include <retort/base/mem.h>
 #include <retort/base/rng.h>
@@ -204,6 +205,20 @@ static void contracts_are_exact(void) {
     CU_ASSERT_EQUAL(rt_contract_check(wrong, &err), RT_E_PREC);
     CU_ASSERT_STRING_EQUAL(err.text, "no kernel for f16 f16 f16 f16 f32 (in weight acc out grad); nearest: f16 f16 f32 f16 f32");
 }
+static void measuring_survives_any_failed_allocation(void) {
+    int64_t live = rt_mem_stats_get().live_blocks;
+    double rate = -1;
+    for (int64_t nth = 1; nth <= 6; nth++) {
+        rt_error err = {0};
+        rt_mem_fail_at(nth);
+        CU_ASSERT_EQUAL(rt_measure_product_rate(&rate, &err), RT_E_NOMEM);
+        rt_mem_fail_at(0);
+        CU_ASSERT_EQUAL(rt_mem_stats_get().live_blocks, live);
+    }
+    rt_error err = {0};
+    RT_OK_OR_FAIL(rt_measure_f64_rate(&rate, &err));
+    CU_ASSERT_TRUE(rate > 0 && rt_measure_fma_peak() > 0);
+}
 static void libraries_have_names(void) {
     CU_ASSERT_TRUE(strlen(rt_gemm_f32_library()) > 5 && strcmp(rt_gemm_f64_library(), "retort") == 0 && strlen(rt_openblas_core()) > 2);
 }
@@ -211,6 +226,7 @@ RT_SUITE(gemm) {
     RT_TEST(own_product_is_a_chain);
     RT_TEST(contracts_are_exact);
     RT_TEST(libraries_have_names);
+    RT_TEST(measuring_survives_any_failed_allocation);
     RT_TEST(gemm_edges_f32);
     RT_TEST(gemm_edges_f64);
     RT_TEST(forms_f32);

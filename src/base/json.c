@@ -36,18 +36,18 @@ static size_t feed(void *buffer, size_t size, void *context) {
     return n;
 }
 /* Hugging Face's tokenizer_config.json holds 1000000000000000019884624838656: read again with integers as reals. */
-static json_t *decode(const char *text, size_t size, json_error_t *e) {
-    json_t *value = json_load_callback(feed, &(source){text, size}, JSON_REJECT_DUPLICATES, e);
+static json_t *decode(const char *text, size_t size, size_t flags, json_error_t *e) {
+    json_t *value = json_load_callback(feed, &(source){text, size}, flags | JSON_REJECT_DUPLICATES, e);
     if (value || json_error_code(e) != json_error_numeric_overflow) return value;
-    return json_load_callback(feed, &(source){text, size}, JSON_REJECT_DUPLICATES | JSON_DECODE_INT_AS_REAL, e);
+    return json_load_callback(feed, &(source){text, size}, flags | JSON_REJECT_DUPLICATES | JSON_DECODE_INT_AS_REAL, e);
 }
 
-rt_status rt_json_parse(const char *text, size_t size, const char *name, json_t **out, rt_error *err) {
+static rt_status parse(const char *text, size_t size, size_t flags, const char *name, json_t **out, rt_error *err) {
     json_error_t e;
     *out = NULL;
     if (!(reserve = rt_alloc(RESERVE))) return rt_fail(err, RT_E_NOMEM, "%s: out of memory", name);
     out_of_memory = false;
-    *out = decode(text, size, &e);
+    *out = decode(text, size, flags, &e);
     rt_free(reserve);
     reserve = NULL;
     if (*out && !out_of_memory) return RT_OK;
@@ -55,6 +55,13 @@ rt_status rt_json_parse(const char *text, size_t size, const char *name, json_t 
     *out = NULL;
     if (out_of_memory) return rt_fail(err, RT_E_NOMEM, "%s: out of memory", name);
     return rt_fail(err, RT_E_INPUT, "%s:%d:%d: %s", name, e.line, e.column, e.text);
+}
+
+rt_status rt_json_parse(const char *text, size_t size, const char *name, json_t **out, rt_error *err) {
+    return parse(text, size, 0, name, out, err);
+}
+rt_status rt_json_parse_nul(const char *text, size_t size, const char *name, json_t **out, rt_error *err) {
+    return parse(text, size, JSON_ALLOW_NUL, name, out, err);
 }
 
 rt_status rt_json_load(const char *path, size_t limit, json_t **out, rt_error *err) {

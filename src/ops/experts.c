@@ -130,15 +130,6 @@ static const char *expert_weight(const rt_call *c, int input, int64_t e) {
     return (const char *)w->data + (size_t)(e * w->dim[1] * w->dim[2]) * rt_dtype_size(w->dtype);
 }
 
-/* Columns (tokens) of a product that go to the library at once. OpenBLAS takes another path for small products, hence a
- * constant number there; oneDNN gives the same bits for any multiple of 16 (both are tested). */
-#ifdef RT_ONEDNN
-enum { COLUMNS_f32 = RT_EXPERT_ROWS };
-#else
-enum { COLUMNS_f32 = 16 };
-#endif
-enum { COLUMNS_f64 = 16 };
-
 #define RT_BODY "ops/experts.c"
 #include "kernels/for_each_type.h"
 
@@ -179,29 +170,23 @@ static void F(load_panel)(rt_dtype t, const char *w, int64_t row, int64_t lda, i
         F(rt_rows_load)(t, w + (size_t)((row + r) * lda + column) * size, panel + r * columns, columns);
 }
 /* C[M,n] = Wt[M,K] B[K,n]: weights of another type are converted a piece of rows at a time. */
-static void F(weight_times)(rt_dtype t, const char *w, int64_t M, int64_t K, const T *b, int64_t n, T *c, int64_t ldb, int64_t ldc, T *panel) {
+static void F(weight_times)(rt_dtype t, const char *w, int64_t M, int64_t K, const T *b, int64_t n, T *c, int64_t ld, T *panel) {
     int64_t step = t == RT_T ? M : panel_rows(K, M);
     for (int64_t r = 0; r < M; r += step) {
         int64_t m = least(step, M - r);
         const T *a = t == RT_T ? (const T *)w : panel;
         if (t != RT_T) F(load_panel)(t, w, r, K, 0, m, K, panel);
-        for (int64_t i = 0; i < n; i += F(COLUMNS)) {
-            int64_t columns = least(F(COLUMNS), n - i);
-            F(rt_gemm)('N', 'N', m, columns, K, 1, a, K, b + i, ldb, 0, c + r * ldc + i, ldc);
-        }
+        F(rt_gemm)('N', 'N', m, n, K, 1, a, K, b, ld, 0, c + r * ld, ld);
     }
 }
 /* Out[n,M] = B[K,n]^T Wt[K,M]: pieces of columns. */
-static void F(times_weight)(rt_dtype t, const char *w, int64_t K, int64_t M, const T *b, int64_t n, T *out, int64_t ldb, T *panel) {
+static void F(times_weight)(rt_dtype t, const char *w, int64_t K, int64_t M, const T *b, int64_t n, T *out, int64_t ld, T *panel) {
     int64_t step = t == RT_T ? M : panel_rows(K, M);
     for (int64_t r = 0; r < M; r += step) {
-        int64_t m = least(step, M - r), ld = t == RT_T ? M : m;
+        int64_t m = least(step, M - r), lda = t == RT_T ? M : m;
         const T *a = t == RT_T ? (const T *)w : panel;
         if (t != RT_T) F(load_panel)(t, w, 0, M, r, K, m, panel);
-        for (int64_t i = 0; i < n; i += F(COLUMNS)) {
-            int64_t columns = least(F(COLUMNS), n - i);
-            F(rt_gemm)('T', 'N', columns, m, K, 1, b + i, ldb, a, ld, 0, out + i * M + r, M);
-        }
+        F(rt_gemm)('T', 'N', n, m, K, 1, b, ld, a, lda, 0, out + r, M);
     }
 }
 
@@ -245,7 +230,7 @@ static void F(forward_tile)(void *context, int64_t task, int worker) {
     T *h = c->out[HIDDEN].data ? F(hidden_of)(j, t, j->places.start[t->expert]) : rt_take(&s, (size_t)(2 * hidden_rows * ld) * sizeof(T));
     tokens_of(j, slot, t->n, token);
     F(gather_transposed)(j, token, columns, xt, ld, block);
-    F(weight_times)(c->in[GATE_UP].dtype, expert_weight(c, GATE_UP, t->expert), 2 * hidden_rows, D, xt, columns, h, ld, ld, (T *)s);
+    F(weight_times)(c->in[GATE_UP].dtype, expert_weight(c, GATE_UP, t->expert), 2 * hidden_rows, D, xt, columns, h, ld, (T *)s);
     for (int64_t f = 0; f < hidden_rows; f++) F(rt_rows)()->swiglu(h + f * ld, h + (hidden_rows + f) * ld, a + f * ld, columns);
     F(times_weight)(c->in[DOWN].dtype, expert_weight(c, DOWN, t->expert), hidden_rows, D, a, columns, y, ld, (T *)s);
     if (c->out[TRACE].data) F(trace_tile)(j, t, slot, y);
@@ -334,7 +319,7 @@ static void F(backward_tile)(const job *j, const rt_tile *t, char *scratch) {
     int64_t D = j->z.D, rows = j->z.F, e = t->expert;
     F(tile) b = F(open_tile)(j, t, scratch);
     F(gather_rows)(j, &b);
-    F(weight_times)(c->in[DOWN].dtype, expert_weight(c, DOWN, e), rows, D, b.dyt, b.columns, b.da, b.ld, b.ld, b.panel);
+    F(weight_times)(c->in[DOWN].dtype, expert_weight(c, DOWN, e), rows, D, b.dyt, b.columns, b.da, b.ld, b.panel);
     for (int64_t f = 0; f < rows; f++)
         F(rt_rows)()->expert_backward(b.h + f * b.ld, b.h + (rows + f) * b.ld, b.da + f * b.ld, b.w, b.aw + f * b.ld, b.dot, b.columns);
     T *dw = c->din[W].data;

@@ -19,7 +19,7 @@ static void place_side(const rt_head_attr *a, int s, int64_t C, size_t T, rt_hea
 static void place_worker(const rt_head_attr *a, int64_t C, size_t T, rt_head_place *p) {
     int64_t panel = 0;
     for (int s = 0; s < 2; s++) {
-        int64_t rows = a->half_weight[s] ? RT_HEAD_TILE : a->half_hidden[s] ? RT_HEAD_BLOCK : 0;
+        int64_t rows = a->half_weight[s] ? RT_HEAD_PANEL : a->half_hidden[s] ? RT_HEAD_BLOCK : 0;
         if (a->present[s] && !a->given[s] && rows * a->D[s] > panel) panel = rows * a->D[s];
     }
     p->panel = place(&p->worker_bytes, panel, T);
@@ -31,7 +31,6 @@ void rt_head_layout(const rt_head_attr *a, int64_t C, rt_head_place *p) {
     int64_t tiles = (a->vocab + RT_HEAD_TILE - 1) / RT_HEAD_TILE, segments = tiles < RT_HEAD_SEGMENTS ? tiles : RT_HEAD_SEGMENTS;
     *p = (rt_head_place){0};
     for (int s = 0; s < 2; s++) place_side(a, s, C, T, p);
-    p->part = place(&p->bytes, tiles * (2 + a->n_exps) * C, T);
     p->sum = place(&p->bytes, tiles * a->n_sums * C, T);
     p->log = place(&p->bytes, a->n_exps * C, T);
     p->lse = place(&p->bytes, a->n_exps * C, sizeof(double));
@@ -39,8 +38,9 @@ void rt_head_layout(const rt_head_attr *a, int64_t C, rt_head_place *p) {
     p->total64 = place(&p->bytes, a->n_sums * C, sizeof(double));
     p->gain = place(&p->bytes, a->n_terms * C, T);
     p->target = place(&p->bytes, C, sizeof(int32_t));
-    if (!a->given[0]) p->d_hidden = place(&p->bytes, segments * C * a->D[0], T);
     if (!a->given[0] && a->half_hidden[0]) p->hidden = place(&p->bytes, C * a->D[0], T);
+    int64_t parts = tiles * (2 + a->n_exps) * C, d_hidden = segments * C * a->D[0];
+    p->part = p->d_hidden = place(&p->bytes, parts > d_hidden ? parts : d_hidden, T);
     place_worker(a, C, T, p);
 }
 

@@ -46,19 +46,25 @@ static void F(load)(const rt_head_run *r) {
 
 /* ----------------------------------------------------------------------------- logits */
 
-/* A tile of the weight as T: in place, or converted into the worker's panel. */
-static const T *F(weight_tile)(const rt_head_run *r, int s, int64_t tile, int worker) {
+/* Ids of a tile whose weights are seen at once: all where they are stored as T, a panel's worth where they are converted. */
+static int64_t F(panel_ids)(const rt_head_run *r, int s, int64_t ids) {
+    return r->call->in[s * IN_SIDE + IN_WEIGHT].dtype == RT_T || ids < RT_HEAD_PANEL ? ids : RT_HEAD_PANEL;
+}
+static const T *F(weights)(const rt_head_run *r, int s, int64_t id, int64_t count, int worker) {
     const rt_tensor *w = &r->call->in[s * IN_SIDE + IN_WEIGHT];
-    const char *rows = row_at(w, tile * RT_HEAD_TILE);
-    if (w->dtype == RT_T) return (const T *)(const void *)rows;
+    if (w->dtype == RT_T) return (const T *)(const void *)row_at(w, id);
     T *panel = (T *)(void *)((char *)rt_scratch(worker) + r->at.panel);
-    F(rt_rows_load)(w->dtype, rows, panel, rt_head_ids(r, tile) * r->a->D[s]);
+    F(rt_rows_load)(w->dtype, row_at(w, id), panel, count * r->a->D[s]);
     return panel;
 }
 static void F(product)(const rt_head_run *r, int s, int64_t tile, T *z, int worker) {
-    int64_t D = r->a->D[s];
-    F(rt_gemm)('N', 'N', rt_head_ids(r, tile), r->C, D, 1, F(weight_tile)(r, s, tile, worker), D, rt_head_at(r, r->at.hidden_t[s], 0), r->C, 0,
-               z, r->C);
+    int64_t D = r->a->D[s], ids = rt_head_ids(r, tile), step = F(panel_ids)(r, s, ids);
+    const T *h = rt_head_at(r, r->at.hidden_t[s], 0);
+    for (int64_t v = 0; v < ids; v += step) {
+        int64_t count = ids - v < step ? ids - v : step;
+        const T *w = F(weights)(r, s, tile * RT_HEAD_TILE + v, count, worker);
+        F(rt_gemm)('N', 'N', count, r->C, D, 1, w, D, h, r->C, 0, z + v * r->C, r->C);
+    }
 }
 static void F(take_given)(const rt_head_run *r, int s, int64_t tile, T *z) {
     const rt_tensor *given = &r->call->in[s * IN_SIDE + IN_LOGITS];
@@ -97,8 +103,12 @@ static void F(add_weight)(const rt_head_run *r, int64_t tile, const T *dz) {
     F(rt_gemm)('N', 'N', rt_head_ids(r, tile), D, r->n, 1, dz, r->C, rows, D, 1, dw, D);
 }
 static void F(add_hidden)(const rt_head_run *r, int64_t tile, const T *dz, bool first, T *sum, int worker) {
-    int64_t D = r->a->D[0];
-    F(rt_gemm)('T', 'N', r->C, D, rt_head_ids(r, tile), 1, dz, r->C, F(weight_tile)(r, RT_HEAD_STUDENT, tile, worker), D, first ? 0 : 1, sum, D);
+    int64_t D = r->a->D[0], ids = rt_head_ids(r, tile), step = F(panel_ids)(r, RT_HEAD_STUDENT, ids);
+    for (int64_t v = 0; v < ids; v += step) {
+        int64_t count = ids - v < step ? ids - v : step;
+        const T *w = F(weights)(r, RT_HEAD_STUDENT, tile * RT_HEAD_TILE + v, count, worker);
+        F(rt_gemm)('T', 'N', r->C, D, count, 1, dz + v * r->C, r->C, w, D, first && v == 0 ? 0 : 1, sum, D);
+    }
 }
 
 static void F(segment_task)(void *context, int64_t segment, int worker) {

@@ -10,6 +10,7 @@
 
 enum {
     RT_HEAD_TILE = 256,       /* ids of a tile */
+    RT_HEAD_PANEL = 128,      /* ids whose weights are converted at a time */
     RT_HEAD_SEGMENTS = 16,    /* partial sums of dH; fixed, summed in order */
     RT_HEAD_ROWS_MAX = 512,
     RT_HEAD_BLOCK = 64,       /* rows of a task that loads or reduces */
@@ -40,7 +41,6 @@ typedef struct rt_head_place {
     size_t hidden_t[2]; /* T [D][C] */
     size_t hidden;      /* T [C][D], the student's when it is stored half */
     size_t z[2];        /* T [V][C] */
-    size_t part;        /* T [tiles][2 + exps][C]: both maxima, sums of exps */
     size_t sum;         /* T [tiles][sums][C] */
     size_t max[2];      /* T [C] */
     size_t log, lse;    /* T, f64 [exps][C] */
@@ -48,9 +48,10 @@ typedef struct rt_head_place {
     size_t gain;        /* T [terms][C] */
     size_t target;      /* i32 [C] */
     size_t top[2];      /* i32 [5][C] */
-    size_t d_hidden;    /* T [segments][C][D] */
+    size_t part;        /* T [tiles][2 + exps][C]: both maxima, sums of exps; until they are joined */
+    size_t d_hidden;    /* T [segments][C][D], in the same place: needed after that */
     size_t bytes;
-    size_t panel, dz, worker_bytes; /* T [tile][D], T [tile][C] */
+    size_t panel, dz, worker_bytes; /* T [panel][D], T [tile][C] */
 } rt_head_place;
 void rt_head_layout(const rt_head_attr *a, int64_t rows, rt_head_place *p);
 int64_t rt_head_bytes(const rt_head_attr *a, int64_t rows);

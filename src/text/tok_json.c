@@ -78,11 +78,3 @@ rt_status rt_tok_choice(const tok_node *n, const char *word, const char *const *
     return rt_tok_fail(n, RT_E_UNSUPPORTED, err, "'%.60s' is not supported%s%s%s", word, near ? " (nearest: " : "",
                        near ? near : "", near ? ")" : "");
 }
-
-rt_status rt_tok_parse(const char *text, size_t bytes, const char *file, json_t **out, rt_error *err) {
-    json_error_t e;
-    *out = json_loadb(text, bytes, JSON_ALLOW_NUL | JSON_REJECT_DUPLICATES, &e);
-    if (*out) return RT_OK;
-    if (json_error_code(&e) == json_error_out_of_memory) return rt_fail(err, RT_E_NOMEM, "%s: out of memory", file);
-    return rt_fail(err, RT_E_INPUT, "%s: line %d, column %d: %s", file, e.line, e.column, e.text);
-}

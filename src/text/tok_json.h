@@ -30,6 +30,4 @@ rt_status rt_tok_text_of(const tok_node *n, const char **out, size_t *bytes, rt_
 /* Is `word` among names (NULL-terminated)? index, or a refusal that lists the nearest. */
 rt_status rt_tok_choice(const tok_node *n, const char *word, const char *const *names, int *index,
                         rt_error *err) RT_NODISCARD;
-/* Parses a whole text; *out is owned by the caller (json_decref). */
-rt_status rt_tok_parse(const char *text, size_t bytes, const char *file, json_t **out, rt_error *err) RT_NODISCARD;
 #endif

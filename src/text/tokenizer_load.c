@@ -1,4 +1,5 @@
 /* tokenizer_load.c - files to bytes, bytes to a tokenizer, section by section in the order of their dependencies. */
+#include <retort/base/json.h>
 #include "text/tokenizer_impl.h"
 #include <errno.h>
 #include <stdio.h>
@@ -43,7 +44,7 @@ static rt_status load_sections(rt_tokenizer *t, const tok_node *root, rt_error *
 
 static rt_status load_json(rt_tokenizer *t, rt_error *err) {
     json_t *tree;
-    RT_TRY(rt_tok_parse(t->json.data ? t->json.data : "", t->json.size, t->file, &tree, err));
+    RT_TRY(rt_json_parse_nul(t->json.data ? t->json.data : "", t->json.size, t->file, &tree, err));
     tok_node root = {tree, t->file, ""};
     rt_status s = load_sections(t, &root, err);
     json_decref(tree);

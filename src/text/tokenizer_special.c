@@ -3,6 +3,7 @@
  * bos and eos are, in this order: named by tokenizer_config.json; what the template puts first and last; the first of a
  * list of usual spellings among the special tokens. add_bos_token and add_eos_token of the configuration overrule the
  * template, as they do in the classes that write them. */
+#include <retort/base/json.h>
 #include "text/tokenizer_impl.h"
 #include <string.h>
 
@@ -148,7 +149,7 @@ rt_status rt_tok_load_config(rt_tokenizer *t, rt_error *err) {
     t->unk = t->model.unk;
     if (!t->has_config) return guess(t), RT_OK;
     json_t *tree;
-    RT_TRY(rt_tok_parse(t->config.data ? t->config.data : "", t->config.size, "tokenizer_config.json", &tree, err));
+    RT_TRY(rt_json_parse_nul(t->config.data ? t->config.data : "", t->config.size, "tokenizer_config.json", &tree, err));
     tok_node config = {tree, "tokenizer_config.json", ""};
     rt_status s = use_config(t, &config, err);
     json_decref(tree);

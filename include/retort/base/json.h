@@ -14,6 +14,8 @@
 rt_status rt_json_load(const char *path, size_t limit, json_t **out, rt_error *err) RT_NODISCARD;
 /* The same from memory; `name` stands for the file in errors. */
 rt_status rt_json_parse(const char *text, size_t size, const char *name, json_t **out, rt_error *err) RT_NODISCARD;
+/* The same, but strings may hold NUL: read them with their length (tokens of a vocabulary). */
+rt_status rt_json_parse_nul(const char *text, size_t size, const char *name, json_t **out, rt_error *err) RT_NODISCARD;
 /* Indented, with a final newline, through rt_file_write_atomic. `value` is borrowed; NULL is out of memory. */
 rt_status rt_json_save(const char *path, const json_t *value, rt_error *err) RT_NODISCARD;
 /* Appends the text; indent 0 puts all on one line. Sets out->failed when out of memory. */

@@ -1,16 +1,11 @@
 /* block.h - a small product in registers: C[m,n] (+)= A[m,K] B[K,n], one core, no packing. Included by isa/ files only.
  *
- * For K of 16 to 512, where a library call spends its time on packing: 95 % of the FMA peak (design/performance.md). A block of
- * ROWS x VECTORS accumulators stays in registers over all of K; each element is one chain of multiply-adds in the order of
- * k, so its bits depend neither on the block it falls into nor on the width of the hardware (with FMA).
- * A(i,k) = A[i*rs + k*cs]: any layout. n is a multiple of 16; B and C are padded accordingly. */
-#ifndef T
+ * For K of 16 to 512, where a library call spends its time on packing: 95 % of the FMA peak (design/performance.md). Each
+ * element is one chain of multiply-adds in the order of k, so its bits depend neither on the block it falls into nor on the
+ * width of the hardware (with FMA). A(i,k) = A[i*rs + k*cs]: any layout. n is a multiple of 16; B and C are padded accordingly. */
 #ifndef RETORT_KERNELS_BLOCK_H
 #define RETORT_KERNELS_BLOCK_H
 #include "kernels/isa/lanes.h"
-#if defined __x86_64__
-#include <immintrin.h>
-#endif
 
 #if defined __AVX512F__ /* 32 registers: 8 x 3 sums, 3 of B, 1 of A */
 enum { VECTOR_BYTES = 64, BLOCK_ROWS = 8, BLOCK_VECTORS = 3 };
@@ -20,107 +15,10 @@ enum { VECTOR_BYTES = 32, BLOCK_ROWS = 6, BLOCK_VECTORS = 2 };
 enum { VECTOR_BYTES = 16, BLOCK_ROWS = 4, BLOCK_VECTORS = 2 };
 #endif
 
-typedef float vec_f32 __attribute__((vector_size(VECTOR_BYTES), may_alias));
-typedef double vec_f64 __attribute__((vector_size(VECTOR_BYTES), may_alias));
-typedef float vec_at_f32 __attribute__((vector_size(VECTOR_BYTES), may_alias, aligned(sizeof(float))));
-typedef double vec_at_f64 __attribute__((vector_size(VECTOR_BYTES), may_alias, aligned(sizeof(double))));
-
-#if defined __AVX512F__
-INLINE vec_f32 vec_fma_f32(vec_f32 a, vec_f32 b, vec_f32 c) { return (vec_f32)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c); }
-INLINE vec_f64 vec_fma_f64(vec_f64 a, vec_f64 b, vec_f64 c) { return (vec_f64)_mm512_fmadd_pd((__m512d)a, (__m512d)b, (__m512d)c); }
-#elif defined __FMA__
-INLINE vec_f32 vec_fma_f32(vec_f32 a, vec_f32 b, vec_f32 c) { return (vec_f32)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c); }
-INLINE vec_f64 vec_fma_f64(vec_f64 a, vec_f64 b, vec_f64 c) { return (vec_f64)_mm256_fmadd_pd((__m256d)a, (__m256d)b, (__m256d)c); }
-#else
-INLINE vec_f32 vec_fma_f32(vec_f32 a, vec_f32 b, vec_f32 c) { return a * b + c; }
-INLINE vec_f64 vec_fma_f64(vec_f64 a, vec_f64 b, vec_f64 c) { return a * b + c; }
-#endif
-
-#define RT_BODY "kernels/isa/block.h"
-#include "kernels/for_each_type.h"
-#endif
-#else
-typedef struct F(block_operands) {
-    int64_t K;
-    const T *A;
-    int64_t rs, cs;
-    const T *B;
-    int64_t ldb;
-    T *C;
-    int64_t ldc;
-    bool add;
-} F(block_operands);
-
-/* rows and vectors are constants at every call, so that everything unrolls and `sum` is registers. */
-INLINE void F(block_fixed)(const int rows, const int vectors, const F(block_operands) * o) {
-    enum { WIDTH = VECTOR_BYTES / sizeof(T) };
-    F(vec) sum[BLOCK_ROWS][BLOCK_VECTORS];
-#pragma GCC unroll 8
-    for (int i = 0; i < rows; i++)
-#pragma GCC unroll 3
-        for (int j = 0; j < vectors; j++)
-            sum[i][j] = o->add ? *(const F(vec_at) *)(o->C + i * o->ldc + j * WIDTH) : (F(vec)){0};
-    const T *a = o->A, *b = o->B;
-    const int64_t rs = o->rs, cs = o->cs, ldb = o->ldb;
-    for (int64_t k = 0; k < o->K; k++, a += cs, b += ldb) {
-        F(vec) row[BLOCK_VECTORS];
-#pragma GCC unroll 3
-        for (int j = 0; j < vectors; j++) row[j] = *(const F(vec_at) *)(b + j * WIDTH);
-#pragma GCC unroll 8
-        for (int i = 0; i < rows; i++) {
-            F(vec) x = a[i * rs] - (F(vec)){0}; /* a - 0 keeps the sign of zero */
-#pragma GCC unroll 3
-            for (int j = 0; j < vectors; j++) sum[i][j] = F(vec_fma)(x, row[j], sum[i][j]);
-        }
-    }
-#pragma GCC unroll 8
-    for (int i = 0; i < rows; i++)
-#pragma GCC unroll 3
-        for (int j = 0; j < vectors; j++) *(F(vec_at) *)(o->C + i * o->ldc + j * WIDTH) = sum[i][j];
-}
-
-INLINE void F(block_rows)(int rows, const int vectors, const F(block_operands) * o) {
-    switch (rows) {
-    case 1: F(block_fixed)(1, vectors, o); break;
-    case 2: F(block_fixed)(2, vectors, o); break;
-    case 3: F(block_fixed)(3, vectors, o); break;
-    case 4: F(block_fixed)(4, vectors, o); break;
-#if defined __AVX2__
-    case 5: F(block_fixed)(5, vectors, o); break;
-    case 6: F(block_fixed)(6, vectors, o); break;
-#endif
-#if defined __AVX512F__
-    case 7: F(block_fixed)(7, vectors, o); break;
-    case 8: F(block_fixed)(8, vectors, o); break;
-#endif
-    default: break;
-    }
-}
-static __attribute__((noinline)) void F(block_1)(int rows, const F(block_operands) * o) { F(block_rows)(rows, 1, o); }
-static __attribute__((noinline)) void F(block_2)(int rows, const F(block_operands) * o) { F(block_rows)(rows, 2, o); }
-#if defined __AVX512F__
-static __attribute__((noinline)) void F(block_3)(int rows, const F(block_operands) * o) { F(block_rows)(rows, 3, o); }
-#else
-#define block_3_f32 block_2_f32
-#define block_3_f64 block_2_f64
-#endif
-
-/* How many vectors wide the next column of blocks is; 4 left are two of 2, not 3 and 1. */
-INLINE int F(block_width)(int64_t left) { return left == 4 ? 2 : left < BLOCK_VECTORS ? (int)left : BLOCK_VECTORS; }
-
-static __attribute__((unused)) void F(block_product)(int64_t m, int64_t n, int64_t K, const T *A, int64_t rs, int64_t cs, const T *B, int64_t ldb, T *C,
-                             int64_t ldc, bool add) {
-    const int64_t width = VECTOR_BYTES / (int64_t)sizeof(T);
-    for (int64_t j = 0; j < n;) {
-        int vectors = F(block_width)((n - j) / width);
-        for (int64_t i = 0; i < m; i += BLOCK_ROWS) {
-            int rows = m - i < BLOCK_ROWS ? (int)(m - i) : BLOCK_ROWS;
-            F(block_operands) o = {K, A + i * rs, rs, cs, B + j, ldb, C + i * ldc + j, ldc, add};
-            if (vectors == 3) F(block_3)(rows, &o);
-            else if (vectors == 2) F(block_2)(rows, &o);
-            else F(block_1)(rows, &o);
-        }
-        j += vectors * width;
-    }
-}
+#define block_product_f32 RT_ISA_NAME(rt_block_product_f32)
+#define block_product_f64 RT_ISA_NAME(rt_block_product_f64)
+void block_product_f32(int64_t m, int64_t n, int64_t K, const float *A, int64_t rs, int64_t cs, const float *B, int64_t ldb,
+                       float *C, int64_t ldc, bool add);
+void block_product_f64(int64_t m, int64_t n, int64_t K, const double *A, int64_t rs, int64_t cs, const double *B, int64_t ldb,
+                       double *C, int64_t ldc, bool add);
 #endif

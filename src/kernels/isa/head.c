@@ -206,68 +206,72 @@ static void F(jsd)(const rt_head_tile *t) {
 
 /* ----------------------------------------------------------------------- gradients */
 
-INLINE T F(before)(const rt_head_tile *t, const T *dz) { return t->fresh ? 0 : *dz; }
+/* Where to add. Cleared here rather than by a choice inside the loops, which would then not become vectors. */
+static T *F(sum_of_gradients)(const rt_head_tile *t) {
+    if (t->fresh) memset(t->dz, 0, (size_t)(t->ids * t->rows) * sizeof(T));
+    return t->dz;
+}
 
 static void F(softmax_grad)(const rt_head_tile *t, double factor, double shift) {
     F(view) q = F(view_of)(t, RT_HEAD_STUDENT);
     const T *gain = t->gain, f = (T)factor, c = (T)shift;
-    T *dz = t->dz;
+    T *dz = F(sum_of_gradients)(t);
     for (int64_t v = 0; v < t->ids * t->rows; v += t->rows) EACH_BLOCK(n, t->rows) EACH_LANE(l) {
         T b = F(exp)(F(log_prob)(&q, v, n + l));
-        dz[v + n + l] = F(before)(t, &dz[v + n + l]) + gain[n + l] * F(fma)(f, b, c);
+        dz[v + n + l] += gain[n + l] * F(fma)(f, b, c);
     }
 }
 
 static void F(kl_grad)(const rt_head_tile *t, double factor) {
     F(view) p = F(view_of)(t, RT_HEAD_TEACHER), q = F(view_of)(t, RT_HEAD_STUDENT);
     const T *gain = t->gain, f = (T)factor;
-    T *dz = t->dz;
+    T *dz = F(sum_of_gradients)(t);
     for (int64_t v = 0; v < t->ids * t->rows; v += t->rows) EACH_BLOCK(n, t->rows) EACH_LANE(l) {
         T a = F(exp)(F(log_prob)(&p, v, n + l)), b = F(exp)(F(log_prob)(&q, v, n + l));
-        dz[v + n + l] = F(before)(t, &dz[v + n + l]) + gain[n + l] * (f * (b - a));
+        dz[v + n + l] += gain[n + l] * (f * (b - a));
     }
 }
 /* kl and kl_grad with the same exps: the hot loop of training. Same bits as the two. */
 static void F(kl_both)(const rt_head_tile *t, double factor) {
     F(view) p = F(view_of)(t, RT_HEAD_TEACHER), q = F(view_of)(t, RT_HEAD_STUDENT);
     const T *gain = t->gain, f = (T)factor;
-    T *dz = t->dz, *s = t->sum[0];
+    T *dz = F(sum_of_gradients)(t), *s = t->sum[0];
     memset(s, 0, (size_t)t->rows * sizeof(T));
     for (int64_t v = 0; v < t->ids * t->rows; v += t->rows) EACH_BLOCK(n, t->rows) EACH_LANE(l) {
         T lp = F(log_prob)(&p, v, n + l), lq = F(log_prob)(&q, v, n + l), a = F(exp)(lp), b = F(exp)(lq);
         s[n + l] += F(kl_term)(a, b, lp - lq);
-        dz[v + n + l] = F(before)(t, &dz[v + n + l]) + gain[n + l] * (f * (b - a));
+        dz[v + n + l] += gain[n + l] * (f * (b - a));
     }
 }
 
 static void F(reverse_grad)(const rt_head_tile *t, double factor) {
     F(view) p = F(view_of)(t, RT_HEAD_TEACHER), q = F(view_of)(t, RT_HEAD_STUDENT);
     const T *gain = t->gain, *kl = t->total[0], f = (T)factor;
-    T *dz = t->dz;
+    T *dz = F(sum_of_gradients)(t);
     for (int64_t v = 0; v < t->ids * t->rows; v += t->rows) EACH_BLOCK(n, t->rows) EACH_LANE(l) {
         T lp = F(log_prob)(&p, v, n + l), lq = F(log_prob)(&q, v, n + l);
-        dz[v + n + l] = F(before)(t, &dz[v + n + l]) + gain[n + l] * (f * F(exp)(lq) * (lq - lp - kl[n + l]));
+        dz[v + n + l] += gain[n + l] * (f * F(exp)(lq) * (lq - lp - kl[n + l]));
     }
 }
 
 static void F(tv_grad)(const rt_head_tile *t, double factor) {
     F(view) p = F(view_of)(t, RT_HEAD_TEACHER), q = F(view_of)(t, RT_HEAD_STUDENT);
     const T *gain = t->gain, *mean = t->total[1], f = (T)factor;
-    T *dz = t->dz;
+    T *dz = F(sum_of_gradients)(t);
     for (int64_t v = 0; v < t->ids * t->rows; v += t->rows) EACH_BLOCK(n, t->rows) EACH_LANE(l) {
         T a = F(exp)(F(log_prob)(&p, v, n + l)), b = F(exp)(F(log_prob)(&q, v, n + l));
         T slope = a > b ? (T)-0.5 : a < b ? (T)0.5 : 0;
-        dz[v + n + l] = F(before)(t, &dz[v + n + l]) + gain[n + l] * (f * b * (slope - mean[n + l]));
+        dz[v + n + l] += gain[n + l] * (f * b * (slope - mean[n + l]));
     }
 }
 
 static void F(jsd_grad)(const rt_head_tile *t, double factor) {
     F(view) p = F(view_of)(t, RT_HEAD_TEACHER), q = F(view_of)(t, RT_HEAD_STUDENT);
     const T *gain = t->gain, *mean = t->total[1], f = (T)factor, beta = (T)t->beta, rest = (T)(1 - t->beta);
-    T *dz = t->dz;
+    T *dz = F(sum_of_gradients)(t);
     for (int64_t v = 0; v < t->ids * t->rows; v += t->rows) EACH_BLOCK(n, t->rows) EACH_LANE(l) {
         F(jsd_parts) j = F(jsd_term)(F(log_prob)(&p, v, n + l), F(log_prob)(&q, v, n + l), beta, rest);
-        dz[v + n + l] = F(before)(t, &dz[v + n + l]) + gain[n + l] * (f * j.q * (rest * j.log_q - mean[n + l]));
+        dz[v + n + l] += gain[n + l] * (f * j.q * (rest * j.log_q - mean[n + l]));
     }
 }
 #undef EACH_BLOCK
