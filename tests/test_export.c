@@ -7,6 +7,7 @@
 #include <retort/base/file.h>
 #include <retort/base/json.h>
 #include <retort/base/threads.h>
+#include <retort/io/checkpoint.h>
 #include <dirent.h>
 #include <math.h>
 #include <signal.h>
@@ -262,6 +263,45 @@ static void a_changed_bit_is_found(void) {
     rt_frozen_close(&source);
 }
 
+/* ------------------------------------------------------------- checkpoints */
+
+static rt_status copy(const char *path, void *context, rt_error *err) {
+    rt_buf b = {0};
+    rt_status s = rt_file_read(context, 1 << 24, &b, err);
+    if (s == RT_OK) s = rt_file_write_atomic(path, b.data, b.size, err);
+    rt_buf_free(&b);
+    return s;
+}
+/* p->from becomes a checkpoint of what it holds, with the policy in its manifest. */
+static void make_checkpoint(places *p, const rt_precision *policy) {
+    rt_error err = {0};
+    rt_buf text = {0};
+    char model[1024], config[1024], *path;
+    snprintf(model, sizeof model, "%s/model.safetensors", p->from), snprintf(config, sizeof config, "%s/config.json", p->from);
+    rt_checkpoint_file files[] = {{"model.safetensors", copy, model}, {"config.json", copy, config}, {"optimizer.safetensors", copy, config}};
+    rt_precision_text(policy, &text);
+    json_t *facts = json_pack("{s:s}", "precision", text.data);
+    RT_OK_OR_FAIL(rt_checkpoint_save(p->from, 7, files, 3, facts, &err));
+    path = rt_checkpoint_path(p->from, 7);
+    snprintf(p->from, sizeof p->from, "%.690s", path);
+    rt_free(path), rt_buf_free(&text), json_decref(facts);
+}
+static void checkpoints_are_verified_and_keep_their_policy(void) {
+    places p;
+    rt_export_report plain, stored;
+    rt_error err = {0};
+    rt_precision policy = rt_precision_student(RT_F32);
+    make_places(&p, 4, RT_F32);
+    RT_OK_OR_FAIL(export_as(&p, RT_F16, false, &plain, &err));
+    for (int r = 0; r < RT_ROLE_COUNT; r++) policy.act[r] = r == rt_role_router ? RT_F32 : RT_BF16; /* the unrounded model runs so */
+    make_checkpoint(&p, &policy);
+    RT_OK_OR_FAIL(export_as(&p, RT_F16, false, &stored, &err));
+    RT_CHECK(stored.changed == plain.changed && stored.kl > 2 * plain.kl, "KL %g and %g", stored.kl, plain.kl);
+    CU_ASSERT_EQUAL(entries(p.to), 4);
+    put_file(in(p.from, "optimizer.safetensors"), "damaged");
+    RT_CHECK(export_as(&p, RT_F16, false, &stored, &err) == RT_E_INPUT && strstr(err.text, "optimizer.safetensors"), "%s", err.text);
+}
+
 /* ---------------------------------------------------------------- failures */
 
 /* After each failed attempt the old export is whole and nothing lies beside it. */
@@ -379,6 +419,7 @@ RT_SUITE(export) {
     RT_TEST(other_peoples_folders_are_left_alone);
     RT_TEST(a_crash_between_two_renames_is_mended);
     RT_TEST(a_changed_bit_is_found);
+    RT_TEST(checkpoints_are_verified_and_keep_their_policy);
     RT_TEST(every_failed_write_leaves_the_old_export);
     RT_TEST(out_of_memory_is_clean);
     RT_TEST(a_file_size_limit_is_a_clean_error);

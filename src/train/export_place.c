@@ -123,7 +123,8 @@ rt_status rt_export_place_publish(const rt_export_place *p, rt_error *err) {
     rt_status s = replaces ? rt_file_rename(p->final, p->old, err) : RT_OK;
     if (s == RT_OK) s = rt_file_rename(p->building, p->final, err);
     if (s != RT_OK) return go_back(p, replaces, err), s;
-    return replaces ? rt_tree_remove(p->old, err) : RT_OK;
+    if (rt_tree_remove(p->old, NULL) != RT_OK) rt_log(RT_LOG_WARNING, "%s is left over", p->old);
+    return RT_OK;
 }
 
 void rt_export_place_close(rt_export_place *p) {
