@@ -9,10 +9,11 @@ typedef struct arguments {
 } arguments;
 
 static const rt_option options[] = {
-    RT_OPT_STRINGS(arguments, inputs, "[-]", "lines of ids, also .gz; -: standard input", .positional = true, .operand = "INPUT..."),
-    RT_OPT_STRING(arguments, tokenizer, NULL, "folder with tokenizer.json, or the file", .letter = 't', .operand = "DIR", .required = true),
-    RT_OPT_FLAG(arguments, skip_special_tokens, "no", "leave out bos, eos and their like"),
-    RT_OPT_END};
+    RT_OPT_STRINGS(arguments, inputs, "[-]", "lines of ids, also .gz; -: standard input", .positional = true,
+                   .operand = "INPUT..."),
+    RT_OPT_STRING(arguments, tokenizer, NULL, "folder with tokenizer.json, or the file", .letter = 't',
+                  .operand = "DIR", .required = true),
+    RT_OPT_FLAG(arguments, skip_special_tokens, "no", "leave out bos, eos and their like"), RT_OPT_END};
 
 static rt_status run(rt_context *c, const void *given, rt_error *err) {
     const arguments *a = given;
@@ -23,7 +24,10 @@ static rt_status run(rt_context *c, const void *given, rt_error *err) {
     return s;
 }
 
-const rt_command rt_command_data_decode = {
-    "data decode", "lines of token ids to texts", "--tokenizer DIR [INPUT...] [options]",
-    "Prints the text of each line of ids and a line end.",
-    options, sizeof(arguments), run};
+const rt_command rt_command_data_decode = {"data decode",
+                                           "lines of token ids to texts",
+                                           "--tokenizer DIR [INPUT...] [options]",
+                                           "Prints the text of each line of ids and a line end.",
+                                           options,
+                                           sizeof(arguments),
+                                           run};

@@ -9,8 +9,10 @@ typedef struct arguments {
 } arguments;
 
 static const rt_option options[] = {
-    RT_OPT_STRINGS(arguments, inputs, "[-]", "texts, also .gz; -: standard input", .positional = true, .operand = "INPUT..."),
-    RT_OPT_STRING(arguments, tokenizer, NULL, "folder with tokenizer.json, or the file", .letter = 't', .operand = "DIR", .required = true),
+    RT_OPT_STRINGS(arguments, inputs, "[-]", "texts, also .gz; -: standard input", .positional = true,
+                   .operand = "INPUT..."),
+    RT_OPT_STRING(arguments, tokenizer, NULL, "folder with tokenizer.json, or the file", .letter = 't',
+                  .operand = "DIR", .required = true),
     RT_OPT_FLAG(arguments, jsonl, "no", "inputs are JSON records, one a line, whatever their names"),
     RT_OPT_STRING(arguments, text_key, "text", "the member of a record that holds the text", .operand = "KEY"),
     RT_OPT_FLAG(arguments, whole, "no", "a file is one text, not one a line"),
@@ -28,12 +30,17 @@ static rt_status run(rt_context *c, const void *given, rt_error *err) {
     rt_tokenizer *t;
     if (a->jsonl && a->whole) return rt_fail(err, RT_E_USAGE, "--jsonl and --whole exclude each other");
     RT_TRY(rt_tokenizer_load(&t, a->tokenizer, err));
-    rt_status s = rt_encode_files(a->inputs.item, (int)a->inputs.count, &o, t, a->add_special_tokens, rt_out_sink, c, err);
+    rt_status s =
+        rt_encode_files(a->inputs.item, (int)a->inputs.count, &o, t, a->add_special_tokens, rt_out_sink, c, err);
     rt_tokenizer_free(t);
     return s;
 }
 
 const rt_command rt_command_data_encode = {
-    "data encode", "texts to lines of token ids", "--tokenizer DIR [INPUT...] [options]",
+    "data encode",
+    "texts to lines of token ids",
+    "--tokenizer DIR [INPUT...] [options]",
     "Prints a line of space-separated ids for every line of a text, every record of a .jsonl, or (--whole) every file.",
-    options, sizeof(arguments), run};
+    options,
+    sizeof(arguments),
+    run};

@@ -1,5 +1,5 @@
-/* inspect.c - `retort data inspect`: what a token shard holds: its counts, and its first tokens as a model will see them, cut
- * into documents. */
+/* inspect.c - `retort data inspect`: what a token shard holds: its counts, and its first tokens as a model will see
+ * them, cut into documents. */
 #include <retort/base/command.h>
 #include <retort/text/encode.h>
 
@@ -10,9 +10,9 @@ typedef struct arguments {
 
 static const rt_option options[] = {
     RT_OPT_STRING(arguments, shard, NULL, "token shard", .positional = true, .operand = "X.bin", .required = true),
-    RT_OPT_STRING(arguments, tokenizer, NULL, "folder with tokenizer.json: shows text instead of ids", .letter = 't', .operand = "DIR"),
-    RT_OPT_INT(arguments, limit, "100", 0, 1e8, "tokens to show", .letter = 'n'),
-    RT_OPT_END};
+    RT_OPT_STRING(arguments, tokenizer, NULL, "folder with tokenizer.json: shows text instead of ids", .letter = 't',
+                  .operand = "DIR"),
+    RT_OPT_INT(arguments, limit, "100", 0, 1e8, "tokens to show", .letter = 'n'), RT_OPT_END};
 
 typedef struct view { /* the first n tokens */
     const rt_tokenizer *tokenizer;
@@ -21,14 +21,19 @@ typedef struct view { /* the first n tokens */
     int64_t n, total;
 } view;
 
-/* Line ends and control characters are made visible, so that a token's place on the page is its place in the document. */
+/* Line ends and control characters are made visible, so that a token's place on the page is its place in the document.
+ */
 static void add_visible(rt_buf *out, const char *text, size_t n) {
     for (size_t i = 0; i < n; i++) {
         unsigned char c = (unsigned char)text[i];
-        if (c == '\n') rt_buf_puts(out, "\\n");
-        else if (c == '\t') rt_buf_puts(out, "\\t");
-        else if (c < ' ' || c == 127) rt_buf_printf(out, "\\x%02x", c);
-        else rt_buf_putc(out, (char)c);
+        if (c == '\n')
+            rt_buf_puts(out, "\\n");
+        else if (c == '\t')
+            rt_buf_puts(out, "\\t");
+        else if (c < ' ' || c == 127)
+            rt_buf_printf(out, "\\x%02x", c);
+        else
+            rt_buf_putc(out, (char)c);
     }
 }
 
@@ -58,14 +63,16 @@ static rt_status add_documents(const view *v, rt_buf *out, rt_error *err) {
     return RT_OK;
 }
 
-static rt_status show_documents(const char *path, const rt_tokenizer *t, const rt_vocab *vocab, int64_t limit, rt_buf *out, rt_error *err) {
+static rt_status show_documents(const char *path, const rt_tokenizer *t, const rt_vocab *vocab, int64_t limit,
+                                rt_buf *out, rt_error *err) {
     rt_shard *s;
     RT_TRY(rt_shard_open(&s, path, vocab, err));
     view v = {.tokenizer = t, .total = rt_shard_about(s)->tokens};
     v.n = v.total < limit ? v.total : limit;
     v.ids = rt_alloc((size_t)v.n * sizeof *v.ids);
     v.spans = rt_alloc((size_t)v.n * sizeof *v.spans);
-    rt_status status = v.ids && v.spans ? RT_OK : rt_fail(err, RT_E_NOMEM, "out of memory for %lld tokens", (long long)v.n);
+    rt_status status =
+        v.ids && v.spans ? RT_OK : rt_fail(err, RT_E_NOMEM, "out of memory for %lld tokens", (long long)v.n);
     if (status == RT_OK) {
         rt_shard_read(s, 0, v.n, v.ids, v.spans);
         status = add_documents(&v, out, err);
@@ -98,7 +105,11 @@ static rt_status run(rt_context *c, const void *given, rt_error *err) {
     return s;
 }
 
-const rt_command rt_command_data_inspect = {
-    "data inspect", "what a token shard holds", "X.bin [--tokenizer DIR] [--limit N]",
-    "Prints \"key: value\" lines and the first tokens, document by document: with a tokenizer as text, otherwise as ids.",
-    options, sizeof(arguments), run};
+const rt_command rt_command_data_inspect = {"data inspect",
+                                            "what a token shard holds",
+                                            "X.bin [--tokenizer DIR] [--limit N]",
+                                            "Prints \"key: value\" lines and the first tokens, document by document: "
+                                            "with a tokenizer as text, otherwise as ids.",
+                                            options,
+                                            sizeof(arguments),
+                                            run};

@@ -11,11 +11,12 @@ typedef struct arguments {
 static const rt_option options[] = {
     RT_OPT_STRINGS(arguments, inputs, NULL, "texts: .txt, .jsonl, also .gz; -: standard input", .positional = true,
                    .operand = "INPUT...", .required = true),
-    RT_OPT_STRING(arguments, tokenizer, NULL, "folder with tokenizer.json, or the file", .letter = 't', .operand = "DIR", .required = true),
-    RT_OPT_STRING(arguments, out, NULL, "shard to write, with .json and .spans beside it", .letter = 'o', .operand = "X.bin",
-                  .required = true),
-    RT_OPT_STRING(arguments, separator, "none", "between the documents of a text: none, line, blank_line, or a text of your own",
-                  .operand = "TEXT"),
+    RT_OPT_STRING(arguments, tokenizer, NULL, "folder with tokenizer.json, or the file", .letter = 't',
+                  .operand = "DIR", .required = true),
+    RT_OPT_STRING(arguments, out, NULL, "shard to write, with .json and .spans beside it", .letter = 'o',
+                  .operand = "X.bin", .required = true),
+    RT_OPT_STRING(arguments, separator, "none",
+                  "between the documents of a text: none, line, blank_line, or a text of your own", .operand = "TEXT"),
     RT_OPT_STRING(arguments, text_key, "text", "the member of a .jsonl record that holds the text", .operand = "KEY"),
     RT_OPT_END};
 
@@ -36,13 +37,19 @@ static rt_status run(rt_context *c, const void *given, rt_error *err) {
     rt_status s = rt_shard_make(a->out, a->inputs.item, (int)a->inputs.count, &o, t, &n, err);
     rt_tokenizer_free(t);
     if (s == RT_OK)
-        rt_log(RT_LOG_INFO, "%s: %lld documents, %lld tokens, %.3f bytes a token (%.1f MB/s)", a->out, (long long)n.documents,
-               (long long)n.tokens, (double)n.bytes / (double)n.tokens, (double)n.bytes / (seconds() - start) * 1e-6);
+        rt_log(RT_LOG_INFO, "%s: %lld documents, %lld tokens, %.3f bytes a token (%.1f MB/s)", a->out,
+               (long long)n.documents, (long long)n.tokens, (double)n.bytes / (double)n.tokens,
+               (double)n.bytes / (seconds() - start) * 1e-6);
     return s;
 }
 
 const rt_command rt_command_data_shard = {
-    "data shard", "texts to a token shard", "--tokenizer DIR --out X.bin INPUT... [options]",
-    "The layout is llm.c's (256 int32 of header, then 16- or 32-bit ids). Beside it lie X.bin.json (counts, the tokenizer's hash)\n"
+    "data shard",
+    "texts to a token shard",
+    "--tokenizer DIR --out X.bin INPUT... [options]",
+    "The layout is llm.c's (256 int32 of header, then 16- or 32-bit ids). Beside it lie X.bin.json (counts, the "
+    "tokenizer's hash)\n"
     "and X.bin.spans (the bytes of text each token covers, and where documents begin).",
-    options, sizeof(arguments), run};
+    options,
+    sizeof(arguments),
+    run};

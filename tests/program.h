@@ -1,8 +1,14 @@
-/* program.h - runs the built program as a user would. */
-#ifndef RT_TESTS_PROGRAM_H
-#define RT_TESTS_PROGRAM_H
-#include <stddef.h>
+/* program.h - runs the built `retort` and keeps what it said. */
+#ifndef RETORT_TESTS_PROGRAM_H
+#define RETORT_TESTS_PROGRAM_H
+#include <retort/base/mem.h>
 
-/* `retort <arguments>` through the shell; returns its exit code. out gets stdout and stderr together, cut to size - 1. */
-int program(char *out, size_t size, const char *arguments, ...) __attribute__((format(printf, 3, 4)));
+typedef struct rt_run {
+    int code; /* exit code; 128 + n when signal n ended it; -1 when it could not be started */
+    rt_buf out, err;
+} rt_run;
+/* Arguments up to NULL, without the program's name; `in`: what it reads from stdin, NULL for nothing. */
+rt_run rt_program(const char *in, const char *const *arguments);
+#define RT_PROGRAM(in, ...) rt_program(in, (const char *const[]){__VA_ARGS__, NULL})
+void rt_run_free(rt_run *r);
 #endif

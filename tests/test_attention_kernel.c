@@ -12,8 +12,9 @@
 typedef struct attention_case {
     int64_t n, d, group;
 } attention_case;
-static const attention_case cases[] = {{1, 8, 1},   {2, 1, 2},   {17, 8, 2},  {31, 12, 1},  {33, 16, 3},  {64, 20, 1},
-                                       {65, 24, 2}, {100, 64, 1}, {257, 33, 1}, {300, 16, 2}, {545, 128, 1}, {1100, 5, 1}};
+static const attention_case cases[] = {{1, 8, 1},    {2, 1, 2},    {17, 8, 2},    {31, 12, 1},
+                                       {33, 16, 3},  {64, 20, 1},  {65, 24, 2},   {100, 64, 1},
+                                       {257, 33, 1}, {300, 16, 2}, {545, 128, 1}, {1100, 5, 1}};
 static const char *const levels[] = {"v2", "v3", "v4", "base"};
 #define COUNT(a) ((int)(sizeof(a) / sizeof *(a)))
 
@@ -59,14 +60,19 @@ static void F(data_free)(F(data) * a) {
 static void F(forward)(const F(data) * a, int64_t n) {
     void *w = rt_alloc(F(rt_attention_forward_workspace)(n, a->c.d));
     for (int64_t h = 0; h < a->c.group; h++)
-        F(rt_attention_forward)(&(F(rt_attention_forward_call)){n, a->c.d, a->scale, a->q + h * a->c.d, a->ldq, a->k, a->v, a->ldkv,
-                                                                a->o + h * a->c.d, a->ldq, a->lse + h, a->c.group}, w);
+        F(rt_attention_forward)
+        (&(F(rt_attention_forward_call)){n, a->c.d, a->scale, a->q + h * a->c.d, a->ldq, a->k, a->v, a->ldkv,
+                                         a->o + h * a->c.d, a->ldq, a->lse + h, a->c.group},
+         w);
     rt_free(w);
 }
 static void F(backward)(const F(data) * a) {
     void *w = rt_alloc(F(rt_attention_backward_workspace)(a->c.n, a->c.d));
-    F(rt_attention_backward)(&(F(rt_attention_backward_call)){a->c.n, a->c.d, a->c.group, a->scale, a->q, a->ldq, a->k, a->v, a->ldkv, a->o,
-                                                              a->d_o, a->ldq, a->lse, a->c.group, 1, a->dq, a->ldq, a->dk, a->dv, a->ldkv}, w);
+    F(rt_attention_backward)
+    (&(F(rt_attention_backward_call)){a->c.n, a->c.d,  a->c.group, a->scale, a->q,   a->ldq, a->k,
+                                      a->v,   a->ldkv, a->o,       a->d_o,   a->ldq, a->lse, a->c.group,
+                                      1,      a->dq,   a->ldq,     a->dk,    a->dv,  a->ldkv},
+     w);
     rt_free(w);
 }
 
@@ -151,7 +157,8 @@ static void F(causal_in_bits)(void) {
             F(backward)(&part);
             bool same = true;
             for (int64_t i = 0; i < n; i++)
-                same &= memcmp(whole.o + i * whole.ldq, part.o + i * part.ldq, (size_t)c.d * sizeof(T)) == 0 && whole.lse[i] == part.lse[i] &&
+                same &= memcmp(whole.o + i * whole.ldq, part.o + i * part.ldq, (size_t)c.d * sizeof(T)) == 0 &&
+                        whole.lse[i] == part.lse[i] &&
                         memcmp(whole.dq + i * whole.ldq, part.dq + i * part.ldq, (size_t)c.d * sizeof(T)) == 0;
             RT_CHECK(same, "%s: a prefix of %ld rows has other bits", levels[l], (long)n);
         }
@@ -168,7 +175,8 @@ static void F(large_scores)(void) { /* scores of +-1000: one key takes all, noth
     bool finite = true;
     for (int64_t i = 0; i < 600; i++)
         for (int64_t j = 0; j < 16; j++)
-            finite &= isfinite(a.o[i * a.ldq + j]) && isfinite(a.dq[i * a.ldq + j]) && isfinite(a.dk[i * a.ldkv + j]) && isfinite(a.dv[i * a.ldkv + j]);
+            finite &= isfinite(a.o[i * a.ldq + j]) && isfinite(a.dq[i * a.ldq + j]) && isfinite(a.dk[i * a.ldkv + j]) &&
+                      isfinite(a.dv[i * a.ldkv + j]);
     CU_ASSERT_TRUE(finite);
     F(data_free)(&a);
 }
@@ -187,7 +195,8 @@ static void v3_and_v4_agree_in_bits(void) {
     forward_f32(&b, c.n), backward_f32(&b);
     rt_isa_force(NULL);
     size_t q = (size_t)(c.n * a.ldq) * 4, k = (size_t)(c.n * a.ldkv) * 4;
-    CU_ASSERT_TRUE(memcmp(a.o, b.o, q) == 0 && memcmp(a.dq, b.dq, q) == 0 && memcmp(a.dk, b.dk, k) == 0 && memcmp(a.dv, b.dv, k) == 0);
+    CU_ASSERT_TRUE(memcmp(a.o, b.o, q) == 0 && memcmp(a.dq, b.dq, q) == 0 && memcmp(a.dk, b.dk, k) == 0 &&
+                   memcmp(a.dv, b.dv, k) == 0);
     data_free_f32(&a), data_free_f32(&b);
 }
 static void workspace_is_linear_and_checked(void) {

@@ -1,4 +1,5 @@
-/* test_convert.c - half conversions equal the scalar ones for every f16, bf16 and a dense set of f32; transposes and panels. */
+/* test_convert.c - half conversions equal the scalar ones for every f16, bf16 and a dense set of f32; transposes and
+ * panels. */
 #ifndef T
 #include "harness.h"
 #include "kernels/convert.h"
@@ -10,10 +11,16 @@
 
 static const char *const levels[] = {"v2", "v3", "v4", "base"};
 #define COUNT(a) ((int)(sizeof(a) / sizeof *(a)))
-#define EACH_LEVEL(l) for (int l = 0; l < COUNT(levels); l++) if (rt_isa_force(levels[l]))
+#define EACH_LEVEL(l)                                                                                                  \
+    for (int l = 0; l < COUNT(levels); l++)                                                                            \
+        if (rt_isa_force(levels[l]))
 
-static uint16_t scalar_half(rt_dtype t, float x) { return t == RT_F16 ? rt_f32_to_f16(x).bits : rt_f32_to_bf16(x).bits; }
-static float scalar_float(rt_dtype t, uint16_t h) { return t == RT_F16 ? rt_f16_to_f32((rt_f16){h}) : rt_bf16_to_f32((rt_bf16){h}); }
+static uint16_t scalar_half(rt_dtype t, float x) {
+    return t == RT_F16 ? rt_f32_to_f16(x).bits : rt_f32_to_bf16(x).bits;
+}
+static float scalar_float(rt_dtype t, uint16_t h) {
+    return t == RT_F16 ? rt_f16_to_f32((rt_f16){h}) : rt_bf16_to_f32((rt_bf16){h});
+}
 static float from_bits(uint32_t u) {
     float f;
     memcpy(&f, &u, 4);
@@ -68,7 +75,8 @@ static void every_rounding_stores(void) {
     rt_isa_force(NULL);
     rt_free(x), rt_free(y), rt_free(h);
 }
-static void overflow_is_told(void) { /* at any place of any length; infinities and NaNs that were there already do not count */
+static void
+overflow_is_told(void) { /* at any place of any length; infinities and NaNs that were there already do not count */
     float x[40];
     uint16_t h[40];
     EACH_LEVEL(l) for (int n = 1; n <= 40; n++) for (int at = 0; at < n; at += 3) {
@@ -98,7 +106,8 @@ static void panels_equal_their_definition(void) {
     static const int64_t shapes[][2] = {{1, 1}, {16, 16}, {33, 50}, {64, 48}, {100, 7}, {15, 130}}; /* N, K */
     EACH_LEVEL(l) for (rt_dtype t = RT_F16; t <= RT_BF16; t++) for (int s = 0; s < COUNT(shapes); s++) {
         int64_t N = shapes[s][0], K = shapes[s][1], lds = K + 3, ld = N + 21;
-        uint16_t *w = rt_alloc((size_t)(N * lds) * 2), *tight = rt_alloc((size_t)(N * K) * 2), *packed = rt_alloc((size_t)(N * K) * 2);
+        uint16_t *w = rt_alloc((size_t)(N * lds) * 2), *tight = rt_alloc((size_t)(N * K) * 2),
+                 *packed = rt_alloc((size_t)(N * K) * 2);
         float *a = rt_alloc((size_t)(K * ld) * 4), *b = rt_alloc((size_t)(K * ld) * 4);
         for (int64_t i = 0; i < N * lds; i++) w[i] = scalar_half(t, (float)i * 0.37f - 100);
         for (int64_t i = 0; i < N * K; i++) tight[i] = w[i / K * lds + i % K];
@@ -107,7 +116,8 @@ static void panels_equal_their_definition(void) {
         rt_panel_from_packed(t, packed, K, N, b, ld);
         bool same = true;
         for (int64_t k = 0; k < K; k++)
-            for (int64_t n = 0; n < N; n++) same &= a[k * ld + n] == scalar_float(t, w[n * lds + k]) && b[k * ld + n] == a[k * ld + n];
+            for (int64_t n = 0; n < N; n++)
+                same &= a[k * ld + n] == scalar_float(t, w[n * lds + k]) && b[k * ld + n] == a[k * ld + n];
         RT_CHECK(same, "%s: panel of %s [%ld,%ld]", levels[l], rt_dtype_name(t), (long)N, (long)K);
         rt_free(w), rt_free(tight), rt_free(packed), rt_free(a), rt_free(b);
     }
@@ -135,7 +145,8 @@ static void F(transposes)(void) {
     static const int64_t shapes[][2] = {{1, 1}, {16, 16}, {33, 50}, {64, 48}, {100, 7}, {15, 130}};
     EACH_LEVEL(l) for (int s = 0; s < COUNT(shapes); s++) {
         int64_t R = shapes[s][0], C = shapes[s][1], lds = C + 3, ldd = (R + 15) / 16 * 16 + 5;
-        T *x = rt_alloc((size_t)(R * lds) * sizeof(T)), *y = rt_alloc((size_t)(C * ldd) * sizeof(T)), *z = rt_alloc((size_t)(C * ldd) * sizeof(T));
+        T *x = rt_alloc((size_t)(R * lds) * sizeof(T)), *y = rt_alloc((size_t)(C * ldd) * sizeof(T)),
+          *z = rt_alloc((size_t)(C * ldd) * sizeof(T));
         int32_t index[128];
         for (int64_t i = 0; i < R * lds; i++) x[i] = (T)i;
         for (int64_t i = 0; i < C * ldd; i++) y[i] = z[i] = -1;

@@ -1,7 +1,7 @@
 /* test_export.c - exports: exact bits, honest numbers, refusals, and nothing half-written whatever fails. */
+#include "command_line.h"
 #include "fixture_models.h"
 #include "harness.h"
-#include "program.h"
 #include "small_model.h"
 #include "train/export_private.h"
 #include <retort/base/file.h>
@@ -386,27 +386,27 @@ static void the_command_reports(void) {
     json_t *report;
     rt_error err = {0};
     make_places(&p, 4, RT_F32);
-    CU_ASSERT_EQUAL(program(out, sizeof out, "export %s --format gguf --dtype q8_0 --out %s", p.from, p.to), 2);
+    CU_ASSERT_EQUAL(command_line(out, sizeof out, "export %s --format gguf --dtype q8_0 --out %s", p.from, p.to), 2);
     RT_CHECK(strstr(out, "--format gguf: not in this version, which writes: hf"), "%s", out);
-    CU_ASSERT_EQUAL(program(out, sizeof out, "export %s --dtype q8_0 --out %s", p.from, p.to), 2);
+    CU_ASSERT_EQUAL(command_line(out, sizeof out, "export %s --dtype q8_0 --out %s", p.from, p.to), 2);
     RT_CHECK(strstr(out, "f32, f16, bf16"), "%s", out);
-    CU_ASSERT_EQUAL(program(out, sizeof out, "export %s --format hf --dtype f16 --out %s", p.from, p.to), 0);
+    CU_ASSERT_EQUAL(command_line(out, sizeof out, "export %s --format hf --dtype f16 --out %s", p.from, p.to), 0);
     RT_CHECK(strstr(out, "routes of 2048 flipped"), "%s", out);
-    CU_ASSERT_EQUAL(program(out, sizeof out, "export %s --dtype float32 --out %s/ --json", p.from, p.to), 0);
+    CU_ASSERT_EQUAL(command_line(out, sizeof out, "export %s --dtype float32 --out %s/ --json", p.from, p.to), 0);
     RT_OK_OR_FAIL(rt_json_parse(out, strlen(out), "report", &report, &err));
     CU_ASSERT_EQUAL(json_integer_value(json_object_get(report, "weights_changed")), 0);
     json_decref(report);
-    CU_ASSERT_EQUAL(program(out, sizeof out, "export %s/nowhere --dtype f16 --out %s", p.from, p.to), 3);
-    CU_ASSERT_EQUAL(program(out, sizeof out, "generate %s --prompt x", p.to), 3); /* it has no tokenizer */
+    CU_ASSERT_EQUAL(command_line(out, sizeof out, "export %s/nowhere --dtype f16 --out %s", p.from, p.to), 3);
+    CU_ASSERT_EQUAL(command_line(out, sizeof out, "generate %s --prompt x", p.to), 3); /* it has no tokenizer */
 }
 static void a_text_may_be_the_probe(void) {
     char out[4096];
     const char *model = rt_fixture("models/stories260K-moe4x/hf-f32"), *text = model ? rt_fixture("text/tinystories_heldin.txt") : NULL;
     const char *to = in(rt_test_dir(), "to");
     if (!text) return;
-    CU_ASSERT_EQUAL(program(out, sizeof out, "export %s --dtype f16 --out %s --probe %s", model, to, text), 0);
+    CU_ASSERT_EQUAL(command_line(out, sizeof out, "export %s --dtype f16 --out %s --probe %s", model, to, text), 0);
     RT_CHECK(strstr(out, "4096 probe ids"), "%s", out);
-    CU_ASSERT_EQUAL(program(out, sizeof out, "generate %s --prompt 'Once upon a time' --greedy --tokens 10 --activations f32", to), 0);
+    CU_ASSERT_EQUAL(command_line(out, sizeof out, "generate %s --prompt 'Once upon a time' --greedy --tokens 10 --activations f32", to), 0);
     RT_CHECK(strstr(out, "Once upon a time, there was"), "%s", out);
 }
 

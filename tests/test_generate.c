@@ -1,7 +1,7 @@
 /* test_generate.c - choosing tokens, growing texts, and the commands generate and logits. */
+#include "command_line.h"
 #include "fixture_models.h"
 #include "harness.h"
-#include "program.h"
 #include "small_model.h"
 #include <retort/base/json.h>
 #include <retort/base/threads.h>
@@ -204,10 +204,10 @@ static void generate_prints_the_reference_text(void) {
         if (!file) return;
         RT_OK_OR_FAIL(rt_json_load(file, 0, &e, &err));
         json_t *variant = json_object_get(json_object_get(e, "variants"), strchr(folders[i], '/') + 1);
-        CU_ASSERT_EQUAL(program(out, sizeof out, "generate %s --prompt 'Once upon a time' --greedy --tokens 40 --activations f32", folder), 0);
+        CU_ASSERT_EQUAL(command_line(out, sizeof out, "generate %s --prompt 'Once upon a time' --greedy --tokens 40 --activations f32", folder), 0);
         snprintf(want, sizeof want, "%s\n", json_string_value(json_object_get(variant, "greedy_text")));
         RT_CHECK(strcmp(out, want) == 0, "%s: '%s'", folders[i], out);
-        CU_ASSERT_EQUAL(program(out, sizeof out, "generate %s --prompt 'Once upon a time' -g -n40 --print-ids --activations f32", folder), 0);
+        CU_ASSERT_EQUAL(command_line(out, sizeof out, "generate %s --prompt 'Once upon a time' -g -n40 --print-ids --activations f32", folder), 0);
         rt_buf ids = {0};
         json_t *list = json_object_get(variant, "greedy_ids");
         for (size_t k = 0; k < json_array_size(list); k++) rt_buf_printf(&ids, "%s%lld", k ? " " : "", (long long)json_integer_value(json_array_get(list, k)));
@@ -222,10 +222,10 @@ static void seeds_decide(void) {
     char a[2048], b[2048];
     const char *folder = rt_fixture("models/stories260K/hf-f16");
     if (!folder) return;
-    CU_ASSERT_EQUAL(program(a, sizeof a, "generate %s --tokens 20 --seed 3", folder), 0);
-    CU_ASSERT_EQUAL(program(b, sizeof b, "generate %s --tokens 20 --seed 3", folder), 0);
+    CU_ASSERT_EQUAL(command_line(a, sizeof a, "generate %s --tokens 20 --seed 3", folder), 0);
+    CU_ASSERT_EQUAL(command_line(b, sizeof b, "generate %s --tokens 20 --seed 3", folder), 0);
     RT_CHECK(*a && strcmp(a, b) == 0, "'%s' and '%s'", a, b);
-    CU_ASSERT_EQUAL(program(b, sizeof b, "generate %s --tokens 20 --seed 4", folder), 0);
+    CU_ASSERT_EQUAL(command_line(b, sizeof b, "generate %s --tokens 20 --seed 4", folder), 0);
     CU_ASSERT_TRUE(strcmp(a, b) != 0);
 }
 
@@ -238,11 +238,11 @@ static void refusals_are_clear(void) {
     small_model(&w, &c, &p, 0.2);
     small_folder(folder, &w);
     rt_weights_free(&w);
-    CU_ASSERT_EQUAL(program(out, sizeof out, "generate %s --prompt x", folder), 3);
+    CU_ASSERT_EQUAL(command_line(out, sizeof out, "generate %s --prompt x", folder), 3);
     RT_CHECK(strstr(out, "tokenizer.json"), "%s", out);
-    CU_ASSERT_EQUAL(program(out, sizeof out, "generate %s --temperature 0", folder), 2);
-    CU_ASSERT_EQUAL(program(out, sizeof out, "generate %s --activations f8", folder), 2);
-    CU_ASSERT_EQUAL(program(out, sizeof out, "generate %s/nowhere --prompt x", folder), 3);
+    CU_ASSERT_EQUAL(command_line(out, sizeof out, "generate %s --temperature 0", folder), 2);
+    CU_ASSERT_EQUAL(command_line(out, sizeof out, "generate %s --activations f8", folder), 2);
+    CU_ASSERT_EQUAL(command_line(out, sizeof out, "generate %s/nowhere --prompt x", folder), 3);
 }
 
 static void put_text(const char *path, const char *what) {
@@ -264,7 +264,7 @@ static void logits_writes_whole_files_or_none(void) {
     small_folder(folder, &w);
     snprintf(ids, sizeof ids, "%s/ids.txt", folder), snprintf(to, sizeof to, "%s/logits.f32", folder);
     put_text(ids, "1 2 3\n\n4 5 6\n");
-    CU_ASSERT_EQUAL(program(out, sizeof out, "logits %s --ids %s --out %s", folder, ids, to), 0);
+    CU_ASSERT_EQUAL(command_line(out, sizeof out, "logits %s --ids %s --out %s", folder, ids, to), 0);
     RT_CHECK(strstr(out, ": f32 [2, 3, 97]\n"), "%s", out);
     float *got = fixture_floats(to, 2 * 3 * SMALL_V);
     RT_OK_OR_FAIL(rt_logits_open(&l, &w, &p, 3, &err));
@@ -279,7 +279,7 @@ static void logits_writes_whole_files_or_none(void) {
     } bad[] = {{"1 2 3\n4 5\n", ":2: 2 ids, but the rows before it have 3", 3}, {"1 2 97\n", "97", 3}, {"1 x\n", "column 3", 3}};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         put_text(ids, bad[i].ids);
-        CU_ASSERT_EQUAL(program(out, sizeof out, "logits %s --ids %s --out %s", folder, ids, to), bad[i].code);
+        CU_ASSERT_EQUAL(command_line(out, sizeof out, "logits %s --ids %s --out %s", folder, ids, to), bad[i].code);
         RT_CHECK(strstr(out, bad[i].says) && !fopen(to, "r"), "%s", out);
     }
 }

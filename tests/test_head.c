@@ -1,5 +1,6 @@
 /* The head: gradients by finite differences, precisions against f64, bits, memory, refusals. Values: test_losses.c. */
 #include "head_case.h"
+#include "kernels/isa.h"
 #include <retort/base/mem.h>
 #include <retort/base/threads.h>
 #include <math.h>
@@ -222,6 +223,24 @@ static void bits_of_places(void) {
     head_case_free(&a);
 }
 
+/* v3 and v4 give the same bits; v2, without fused multiply-add, the same to rounding. */
+static void isa_levels(void) {
+    rt_error err = {0};
+    head_case c[3];
+    const char *level[] = {NULL, "v3", "v2"};
+    for (int i = 0; i < 3; i++) {
+        c[i] = big_case(128);
+        head_case_make(&c[i]);
+        if (rt_isa_force(level[i])) RT_OK_OR_FAIL(head_case_run(&c[i], &err));
+        else c[i].n_terms = 0, rt_test_skip("this processor has no level %s", level[i]);
+    }
+    rt_isa_force(NULL);
+    if (c[1].n_terms) CU_ASSERT(same_out(&c[0], &c[1]) && same(&c[0].d_weight, &c[1].d_weight));
+    for (int i = 0; i < c[2].n_terms; i++) CU_ASSERT_DOUBLE_EQUAL(head_case_report(&c[0], i), head_case_report(&c[2], i), 2e-6 * (1 + head_case_report(&c[0], i)));
+    if (c[2].n_terms) CU_ASSERT(distance(&c[0].d_weight, &c[2].d_weight) < 3e-5);
+    for (int i = 0; i < 3; i++) head_case_free(&c[i]);
+}
+
 /* Equal sides: every divergence is exactly 0 and so is its gradient; through weights and through given logits. */
 static void equal_sides(void) {
     const rt_head_term terms[] = {{&rt_loss_forward_kl, 2, 0, 0}, {&rt_loss_forward_kl, 1, 0, 0}, {&rt_loss_reverse_kl, 2, 0, 0},
@@ -304,6 +323,21 @@ static void refusals(void) {
     c = base, c.prec[0].out = RT_F16, refused(c, RT_E_PREC, "logits are f32");
     c = base, c.terms = ce, c.prec[0].in = RT_I32, refused(c, RT_E_PREC, "student");
 }
+/* A graph without a leaf; then hidden without a weight. */
+static void nothing_given(void) {
+    const rt_head_term ce[] = {{&rt_loss_next_token, 0, 0, 0}};
+    rt_error err = {0};
+    for (int i = 0; i < 2; i++) {
+        rt_graph *g = rt_graph_new("test");
+        rt_tensor ids = rt_tensor_1d(RT_I32, NULL, 4), hidden = rt_tensor_2d(RT_F32, NULL, 4, 8);
+        rt_head_config c = {.terms = ce, .n_terms = 1, .vocab = 9, .student.prec = head_f32, .teacher.prec = head_f32};
+        if (i) c.targets = rt_graph_input(g, "ids", &ids), c.student.hidden = rt_graph_input(g, "hidden", &hidden);
+        CU_ASSERT(rt_ref_is_null(rt_head(g, &c, "head", NULL)));
+        CU_ASSERT_EQUAL(rt_graph_plan(g, true, &err), RT_E_ARG);
+        rt_error_clear(&err);
+        rt_graph_free(g);
+    }
+}
 static void bad_targets(void) {
     const rt_head_term ce[] = {{&rt_loss_next_token, 0, 0, 0}};
     head_case c = {.N = 8, .D = {4}, .V = 20, .prec = {head_f32}, .terms = ce, .n_terms = 1};
@@ -343,10 +377,12 @@ RT_SUITE(head) {
     RT_TEST(bits_of_threads);
     RT_TEST(bits_of_company);
     RT_TEST(bits_of_places);
+    RT_TEST(isa_levels);
     RT_TEST(equal_sides);
     RT_TEST(memory_is_bounded);
     RT_TEST(edges);
     RT_TEST(refusals);
+    RT_TEST(nothing_given);
     RT_TEST(bad_targets);
     RT_TEST(out_of_memory);
 }

@@ -1,4 +1,5 @@
-/* test_rows.c - row kernels against f64 formulas, at every ISA level, for every length up to 70; places do not matter. */
+/* test_rows.c - row kernels against f64 formulas, at every ISA level, for every length up to 70; places do not matter.
+ */
 #ifndef T
 #include "harness.h"
 #include "kernels/isa.h"
@@ -11,7 +12,9 @@
 
 static const char *const levels[] = {"v2", "v3", "v4", "base"};
 #define COUNT(a) ((int)(sizeof(a) / sizeof *(a)))
-#define EACH_LEVEL(l) for (int l = 0; l < COUNT(levels); l++) if (rt_isa_force(levels[l]))
+#define EACH_LEVEL(l)                                                                                                  \
+    for (int l = 0; l < COUNT(levels); l++)                                                                            \
+        if (rt_isa_force(levels[l]))
 enum { LONGEST = 200 };
 static int64_t next_length(int64_t n) { return n < 70 ? n + 1 : n + 43; }
 
@@ -26,13 +29,15 @@ static void exp_is_within_1_01_ulp(void) {
     float *x = rt_alloc(N * 4), *y = rt_alloc(N * 4);
     for (int i = 0; i < N; i++) x[i] = -87.3f + (float)i * (176.0f / N);
     EACH_LEVEL(l) {
-        double worst = 0, limit = strcmp(levels[l], "v2") == 0 || strcmp(levels[l], "base") == 0 ? 2 : 1.01; /* no FMA there */
+        double worst = 0,
+               limit = strcmp(levels[l], "v2") == 0 || strcmp(levels[l], "base") == 0 ? 2 : 1.01; /* no FMA there */
         rt_rows_f32()->exp(0, x, y, N);
         for (int i = 0; i < N; i++) worst = fmax(worst, ulps(y[i], exp((double)x[i])));
         RT_CHECK(worst <= limit, "%s: exp is off by %g ulp", levels[l], worst);
         float edge[8] = {-INFINITY, -1000, -87.31f, 88.73f, 1e9f, INFINITY, NAN, 0}, out[8];
         rt_rows_f32()->exp(0, edge, out, 8);
-        CU_ASSERT_TRUE(out[0] == 0 && out[1] == 0 && out[2] == 0 && isinf(out[3]) && isinf(out[4]) && isinf(out[5]) && isnan(out[6]) && out[7] == 1);
+        CU_ASSERT_TRUE(out[0] == 0 && out[1] == 0 && out[2] == 0 && isinf(out[3]) && isinf(out[4]) && isinf(out[5]) &&
+                       isnan(out[6]) && out[7] == 1);
         edge[0] = 88.72283f;
         rt_rows_f32()->exp(0, edge, out, 1);
         CU_ASSERT_TRUE(out[0] > 3.4e38f && isfinite(out[0]));
@@ -69,18 +74,20 @@ static void F(check_sums)(const F(rt_row_kernels) * k, const F(rows) * r, int64_
         dot += x * y, size += fabs(x * y), sq += x * x, sum += x, sizes += fabs(x), top = fmax(top, x);
     }
     for (int64_t i = 0; i < n; i++) e += exp((double)r->x[i] - top);
-    RT_CHECK(F(near)(k->dot(r->x, r->y, n), dot, size) && F(near)(k->sumsq(r->x, n), sq, 0) && F(near)(k->sum(r->x, n), sum, sizes) &&
-                 (double)k->max(r->x, n) == top && (n == 0 ? isinf(k->logsumexp(r->x, 0)) : F(near)(k->logsumexp(r->x, n), top + log(e), 1)),
+    RT_CHECK(F(near)(k->dot(r->x, r->y, n), dot, size) && F(near)(k->sumsq(r->x, n), sq, 0) &&
+                 F(near)(k->sum(r->x, n), sum, sizes) && (double)k->max(r->x, n) == top &&
+                 (n == 0 ? isinf(k->logsumexp(r->x, 0)) : F(near)(k->logsumexp(r->x, n), top + log(e), 1)),
              "%s: a sum of %ld elements", level, (long)n);
 }
 static void F(check_elements)(const F(rt_row_kernels) * k, F(rows) * r, int64_t n, const char *level) {
     bool good = true;
     F(fill)(r);
-    k->axpy((T)1.5, r->x, r->out[0], n), k->add(r->x, r->y, r->out[1], n), k->mul(r->x, r->y, r->out[2], n), k->scale((T)-3, r->x, r->out[3], n);
+    k->axpy((T)1.5, r->x, r->out[0], n), k->add(r->x, r->y, r->out[1], n), k->mul(r->x, r->y, r->out[2], n),
+        k->scale((T)-3, r->x, r->out[3], n);
     for (int64_t i = 0; i < n; i++) {
         double x = (double)r->x[i], y = (double)r->y[i];
-        good &= F(near)(r->out[0][i], 0.5 + 1.5 * x, fabs(x)) && F(near)(r->out[1][i], x + y, 0) && F(near)(r->out[2][i], x * y, 0) &&
-                F(near)(r->out[3][i], -3 * x, 0);
+        good &= F(near)(r->out[0][i], 0.5 + 1.5 * x, fabs(x)) && F(near)(r->out[1][i], x + y, 0) &&
+                F(near)(r->out[2][i], x * y, 0) && F(near)(r->out[3][i], -3 * x, 0);
     }
     for (int j = 0; j < 4; j++) good &= r->out[j][n] == (T)0.5; /* nothing written behind the row */
     RT_CHECK(good, "%s: element-wise kernels, n %ld", level, (long)n);
@@ -112,7 +119,8 @@ static void F(check_rms)(const F(rt_row_kernels) * k, F(rows) * r, int64_t n, co
     k->rms_backward(r->x, r->w, rr, r->y, r->out[1], r->out[2], n);
     bool good = F(near)(rr, scale, 0);
     for (int64_t i = 0; i < n; i++) {
-        double x = (double)r->x[i], w = (double)r->w[i], dy = (double)r->y[i], c = x * scale * scale * scale / (double)n;
+        double x = (double)r->x[i], w = (double)r->w[i], dy = (double)r->y[i],
+               c = x * scale * scale * scale / (double)n;
         good &= F(near)(r->out[0][i], x * scale * w, 0) && F(near)(r->out[2][i], 0.5 + dy * x * scale, 1) &&
                 F(near)(r->out[1][i], 0.5 + scale * w * dy - c * s, 1 + fabs(scale * w * dy) + fabs(c) * size);
     }
@@ -128,20 +136,24 @@ static void F(check_swiglu)(const F(rt_row_kernels) * k, F(rows) * r, int64_t n,
     k->swiglu_backward(g, u, r->z, g, u, n, false); /* in place */
     bool good = true;
     for (int64_t i = 0; i < n; i++) {
-        double x = (double)r->x[i], y = (double)r->y[i], d = (double)r->z[i], sigma = 1 / (1 + exp(-x)), slope = sigma * (1 + x * (1 - sigma));
-        good &= F(near)(r->out[0][i], x * sigma * y, 0) && F(near)(g[i], d * y * slope, fabs(d * y)) && F(near)(u[i], d * x * sigma, 0);
+        double x = (double)r->x[i], y = (double)r->y[i], d = (double)r->z[i], sigma = 1 / (1 + exp(-x)),
+               slope = sigma * (1 + x * (1 - sigma));
+        good &= F(near)(r->out[0][i], x * sigma * y, 0) && F(near)(g[i], d * y * slope, fabs(d * y)) &&
+                F(near)(u[i], d * x * sigma, 0);
         good &= r->out[1][i] == (T)0.5 + g[i] && r->out[2][i] == (T)0.5 + u[i];
     }
     for (int j = 0; j < 3; j++) good &= r->out[j][n] == (T)0.5;
     good &= n == LONGEST || (g[n] == r->x[n] && u[n] == r->y[n]);
     RT_CHECK(good, "%s: swiglu, n %ld", level, (long)n);
 }
-static void F(check_expert)(const F(rt_row_kernels) * k, F(rows) * r, int64_t n, const char *level) { /* = swiglu and its backward, weighted */
+static void F(check_expert)(const F(rt_row_kernels) * k, F(rows) * r, int64_t n,
+                            const char *level) { /* = swiglu and its backward, weighted */
     T g[LONGEST], u[LONGEST], wd[LONGEST];
     F(fill)(r);
     memcpy(g, r->x, sizeof g), memcpy(u, r->y, sizeof u);
     k->expert_backward(g, u, r->z, r->w, r->out[0], r->out[1], n);
-    k->mul(r->w, r->z, wd, n), k->swiglu(r->x, r->y, r->out[2], n), k->swiglu_backward(r->x, r->y, wd, r->out[3], wd, n, false);
+    k->mul(r->w, r->z, wd, n), k->swiglu(r->x, r->y, r->out[2], n),
+        k->swiglu_backward(r->x, r->y, wd, r->out[3], wd, n, false);
     bool good = true;
     for (int64_t i = 0; i < n; i++)
         good &= F(near)(g[i], (double)r->out[3][i], 0.1) && F(near)(u[i], (double)wd[i], 0.1) &&
@@ -158,7 +170,8 @@ static void F(check_rope)(const F(rt_row_kernels) * k, F(rows) * r, int64_t half
     bool good = true;
     for (int64_t i = 0; i < half; i++) {
         double a = (double)r->x[i], b = (double)r->x[half + i], cs = cos(0.3 * (double)i), sn = sin(0.3 * (double)i);
-        good &= F(near)(x[i], a * cs - b * sn, fabs(a) + fabs(b)) && F(near)(x[half + i], b * cs + a * sn, fabs(a) + fabs(b));
+        good &= F(near)(x[i], a * cs - b * sn, fabs(a) + fabs(b)) &&
+                F(near)(x[half + i], b * cs + a * sn, fabs(a) + fabs(b));
     }
     k->rope(x, c, s, half, -1); /* and back */
     for (int64_t i = 0; i < 2 * half; i++) good &= F(near)(x[i], (double)r->x[i], 4);
@@ -170,7 +183,8 @@ static void F(equal_the_formulas)(void) {
     F(fill)(&r);
     EACH_LEVEL(l) for (int64_t n = 0; n <= LONGEST; n = next_length(n)) {
         const F(rt_row_kernels) *k = F(rt_rows)();
-        F(check_sums)(k, &r, n, levels[l]), F(check_elements)(k, &r, n, levels[l]), F(check_softmax)(k, &r, n, levels[l]);
+        F(check_sums)
+        (k, &r, n, levels[l]), F(check_elements)(k, &r, n, levels[l]), F(check_softmax)(k, &r, n, levels[l]);
         F(check_rms)(k, &r, n, levels[l]), F(check_swiglu)(k, &r, n, levels[l]), F(check_expert)(k, &r, n, levels[l]);
         F(check_rope)(k, &r, n / 2, levels[l]);
     }
@@ -190,7 +204,8 @@ static void F(places_do_not_matter)(void) {
             k->exp(1, r.x + at, one, 1), k->swiglu(r.x + at, r.y + at, one + 1, 1);
             same &= memcmp(&one[0], &r.out[0][at], sizeof(T)) == 0 && memcmp(&one[1], &r.out[1][at], sizeof(T)) == 0;
             memcpy(moved + at, r.x, sizeof r.x);
-            T a = k->sumsq(r.x, 117), b = k->sumsq(moved + at, 117), c = k->logsumexp(r.x, 117), d = k->logsumexp(moved + at, 117);
+            T a = k->sumsq(r.x, 117), b = k->sumsq(moved + at, 117), c = k->logsumexp(r.x, 117),
+              d = k->logsumexp(moved + at, 117);
             same &= memcmp(&a, &b, sizeof a) == 0 && memcmp(&c, &d, sizeof c) == 0;
         }
         RT_CHECK(same, "%s: bits depend on the place", levels[l]);
@@ -213,7 +228,8 @@ static void v3_and_v4_agree_in_bits(void) {
     for (int i = 0; i < 2; i++) {
         CU_ASSERT_TRUE(rt_isa_force(i ? "v3" : "v4"));
         const rt_row_kernels_f32 *k = rt_rows_f32();
-        float s[5] = {k->dot(a.x, a.y, 199), k->softmax(a.x, r[i]->out[0], 199), k->rms(a.x, a.w, 1e-5f, r[i]->out[1], 199), k->max(a.x, 199), 0};
+        float s[5] = {k->dot(a.x, a.y, 199), k->softmax(a.x, r[i]->out[0], 199),
+                      k->rms(a.x, a.w, 1e-5f, r[i]->out[1], 199), k->max(a.x, 199), 0};
         k->swiglu(a.x, a.y, r[i]->out[2], 199);
         k->rms_backward(a.x, a.w, s[2], a.y, r[i]->out[3], r[i]->out[2], 199);
         memcpy(sums[i], s, sizeof s);

@@ -16,9 +16,9 @@ typedef struct entry { /* one of: a section's title; a group's name and text; a 
     const rt_command *command;
 } entry;
 static const entry entries[] = {
-#define RT_SECTION(name) {.title = name},
+#define RT_SECTION(name)        {.title = name},
 #define RT_GROUP(name, summary) {.group = name, .text = summary},
-#define RT_COMMAND(id) {.command = &rt_command_##id},
+#define RT_COMMAND(id)          {.command = &rt_command_##id},
 #include "cli/commands.def"
 };
 enum { ENTRIES = sizeof entries / sizeof *entries };
@@ -27,7 +27,9 @@ static size_t first_word(const char *name) { return strcspn(name, " "); }
 static bool begins(const rt_command *c, const char *word) {
     return first_word(c->name) == strlen(word) && strncmp(c->name, word, strlen(word)) == 0;
 }
-static const char *second_word(const rt_command *c) { return c->name[first_word(c->name)] ? c->name + first_word(c->name) + 1 : NULL; }
+static const char *second_word(const rt_command *c) {
+    return c->name[first_word(c->name)] ? c->name + first_word(c->name) + 1 : NULL;
+}
 
 /* --------------------------------------------------------------- finding */
 
@@ -62,8 +64,11 @@ static const char *nearest(const char *word, const char *group) {
 
 static rt_status unknown(const char *word, const char *group, rt_error *err) {
     const char *near = nearest(word, group), *space = group ? " " : "", *before = group ? group : "";
-    if (near) return rt_fail(err, RT_E_USAGE, "unknown command '%s%s%.60s' (did you mean '%s%s%s'?)", before, space, word, before, space, near);
-    return rt_fail(err, RT_E_USAGE, "unknown command '%s%s%.60s'; see 'retort %s%s--help'", before, space, word, before, space);
+    if (near)
+        return rt_fail(err, RT_E_USAGE, "unknown command '%s%s%.60s' (did you mean '%s%s%s'?)", before, space, word,
+                       before, space, near);
+    return rt_fail(err, RT_E_USAGE, "unknown command '%s%s%.60s'; see 'retort %s%s--help'", before, space, word, before,
+                   space);
 }
 
 rt_status rt_catalog_find(int argc, const char *const *argv, const rt_command **out, int *used, rt_error *err) {
@@ -106,7 +111,8 @@ void rt_catalog_overview(bool colour, rt_buf *out) {
     for (int i = 0; i < ENTRIES; i++) {
         const entry *e = &entries[i];
         if (e->title) rt_buf_printf(out, "\n%s%s%s\n", bold, e->title, plain);
-        if (e->command && !second_word(e->command)) rt_buf_printf(out, "  %-10s %s\n", e->command->name, e->command->summary);
+        if (e->command && !second_word(e->command))
+            rt_buf_printf(out, "  %-10s %s\n", e->command->name, e->command->summary);
         if (!e->group) continue;
         rt_buf_printf(out, "  %-10s %s: ", e->group, e->text);
         members(e->group, out);
@@ -130,8 +136,10 @@ void rt_catalog_command(const rt_command *c, const rt_option *options, rt_buf *o
     rt_buf usage = {0}, about = {0};
     rt_buf_printf(&usage, "retort %s %s", c->name, c->usage);
     rt_buf_printf(&about, "%s%s%s", c->summary, c->about ? "\n\n" : "", c->about ? c->about : "");
-    if (usage.failed || about.failed) out->failed = true;
-    else rt_cli_help(options, usage.data, about.data, out);
+    if (usage.failed || about.failed)
+        out->failed = true;
+    else
+        rt_cli_help(options, usage.data, about.data, out);
     rt_buf_free(&usage);
     rt_buf_free(&about);
 }

@@ -1,5 +1,5 @@
-/* console.c - what is said while a command runs. On a terminal a progress line is rewritten in place; elsewhere it becomes a
- * plain line every few seconds, so that a log file stays readable. */
+/* console.c - what is said while a command runs. On a terminal a progress line is rewritten in place; elsewhere it
+ * becomes a plain line every few seconds, so that a log file stays readable. */
 #include "cli/console.h"
 #include <retort/base/log.h>
 #include <stdio.h>
@@ -25,7 +25,16 @@ static int width(void) {
     return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 10 ? size.ws_col : 80;
 }
 
+static void clear(void) {
+    if (console.open_line) fputs("\r\033[K", stderr);
+    console.open_line = false;
+}
+
 static void progress(const char *line) {
+    if (!*line) {
+        clear();
+        return;
+    }
     if (console.terminal) {
         fprintf(stderr, "\r%.*s\033[K", width() - 1, line);
         console.open_line = true;
@@ -45,8 +54,7 @@ static void say(void *context, rt_log_level level, const char *line) {
         progress(line);
         return;
     }
-    if (console.open_line) fputs("\r\033[K", stderr);
-    console.open_line = false;
+    clear();
     if (level == RT_LOG_WARNING) fputs(console.colour ? "\033[33mwarning:\033[0m " : "warning: ", stderr);
     fprintf(stderr, "%s\n", line);
 }

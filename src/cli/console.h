@@ -1,4 +1,5 @@
-/* console.h - stderr: log lines, a progress line that is overwritten, the one line of an error; colours where wanted. */
+/* console.h - stderr: log lines, a progress line that is overwritten, the one line of an error; colours where wanted.
+ */
 #ifndef RETORT_CLI_CONSOLE_H
 #define RETORT_CLI_CONSOLE_H
 #include <retort/base/status.h>

@@ -14,10 +14,8 @@ typedef struct arguments {
     bool json, fast;
 } arguments;
 
-static const rt_option options[] = {
-    RT_OPT_FLAG(arguments, json, "no", "print JSON"),
-    RT_OPT_FLAG(arguments, fast, "no", "measure nothing"),
-    RT_OPT_END};
+static const rt_option options[] = {RT_OPT_FLAG(arguments, json, "no", "print JSON"),
+                                    RT_OPT_FLAG(arguments, fast, "no", "measure nothing"), RT_OPT_END};
 
 typedef struct speeds { /* 0: not measured */
     double product, panel, f64, fma_core, copy, f16;
@@ -32,7 +30,7 @@ typedef struct report {
 
 /* -------------------------------------------------------------- measuring */
 
-enum { CONVERT_TASKS = 16, CONVERT_EACH = 1 << 18, REPEATS = 5 };
+enum { CONVERT_TASKS = 16, CONVERT_EACH = 1 << 20, REPEATS = 5 };
 
 static double now(void) {
     struct timespec t;
@@ -50,7 +48,8 @@ static void convert_task(void *context, int64_t task, int worker) {
 static rt_status f16_rate(double *elements, rt_error *err) {
     double best = 1e30;
     void *half = rt_zalloc(CONVERT_TASKS * 4096 * 2);
-    rt_status s = half ? rt_scratch_reserve(4096 * sizeof(float), err) : rt_fail(err, RT_E_NOMEM, "out of memory while measuring conversions");
+    rt_status s = half ? rt_scratch_reserve(4096 * sizeof(float), err)
+                       : rt_fail(err, RT_E_NOMEM, "out of memory while measuring conversions");
     for (int i = 0; s == RT_OK && i < REPEATS; i++) {
         double start = now();
         rt_parallel(CONVERT_TASKS, convert_task, half);
@@ -93,12 +92,14 @@ static void judge_cpu(report *r) {
     if (rt_isa_level() == RT_ISA_LOWEST)
         warn(r, "no AVX2 and FMA: row kernels run at the lowest level, several times slower; use a newer machine");
     if (outdated_kernels())
-        warn(r, "OpenBLAS does not know this processor and runs its %s kernels (f64 products and LAPACK are slow, results are "
-                "right); set OPENBLAS_CORETYPE=%s before starting retort", rt_openblas_core(),
-             rt_isa_level() == RT_ISA_HIGHEST ? "SKYLAKEX" : "HASWELL");
+        warn(r,
+             "OpenBLAS does not know this processor and runs its %s kernels (LAPACK, at the start of a run, is slow; "
+             "results are "
+             "right); set OPENBLAS_CORETYPE=%s before starting retort",
+             rt_openblas_core(), rt_isa_level() == RT_ISA_HIGHEST ? "SKYLAKEX" : "HASWELL");
     if (m->cores_granted > 0 && m->cores_granted < m->cores_usable)
-        warn(r, "the container grants %.1f cores but %d threads would start; set run.threads=%d", m->cores_granted, m->cores_usable,
-             m->cores_granted < 1 ? 1 : (int)m->cores_granted);
+        warn(r, "the container grants %.1f cores but %d threads would start; set run.threads=%d", m->cores_granted,
+             m->cores_usable, m->cores_granted < 1 ? 1 : (int)m->cores_granted);
     if (m->cores_usable < m->cores_online)
         warn(r, "%d of %d cores may be used (affinity: taskset or the container)", m->cores_usable, m->cores_online);
 }
@@ -108,12 +109,19 @@ static void judge_rest(report *r) {
     const speeds *s = &r->speed;
     double peak = s->fma_core * m->cores_usable;
     if (m->memory_available && m->memory_available < (int64_t)2 << 30)
-        warn(r, "%.1f GiB of memory are free; a small distillation wants 2 GiB", (double)m->memory_available / (1 << 30));
+        warn(r, "%.1f GiB of memory are free; a small distillation wants 2 GiB",
+             (double)m->memory_available / (1 << 30));
     if (m->disk_free >= 0 && m->disk_free < (int64_t)1 << 30)
         warn(r, "%.2f GiB of disk are free here; checkpoints go to run.out: choose another place or lower run.keep",
              (double)m->disk_free / (1 << 30));
-    if (s->panel > 0 && s->panel < 0.4 * peak)
-        warn(r, "products reach %.0f %% of the multiply-add peak (60 to 90 is usual); is something else running? Is oneDNN in use?",
+    bool busy = m->load > 0.5 * m->cores_usable + 0.5;
+    if (busy)
+        warn(r, "the machine is busy (load %.1f on %d cores): the speeds are lower than they could be", m->load,
+             m->cores_usable);
+    else if (s->panel > 0 && s->panel < 0.4 * peak)
+        warn(r,
+             "f32 products reach only %.0f %% of the multiply-add peak (60 to 90 is usual); does 'libraries' name "
+             "oneDNN?",
              100 * s->panel / peak);
 }
 
@@ -140,6 +148,7 @@ static void add_machine(const rt_machine *m, rt_buf *out) {
     row(out, "memory", "%.1f GiB free of %.1f", gib(m->memory_available), gib(m->memory));
     if (m->memory_limit) row(out, "memory limit", "%.1f GiB (control group)", gib(m->memory_limit));
     row(out, "disk, here", "%.1f GiB free", gib(m->disk_free));
+    row(out, "load", "%.2f", m->load);
     row(out, "system", "%s", m->system);
     rt_buf_puts(out, "\nlibraries\n");
     for (const rt_library *l = rt_libraries(); l->name; l++) row(out, l->use, "%s %s", l->name, l->version);
@@ -149,8 +158,10 @@ static void add_speeds(const speeds *s, int cores, rt_buf *out) {
     double peak = s->fma_core * cores;
     rt_buf_printf(out, "\nspeeds, %d thread%s\n", cores, cores == 1 ? "" : "s");
     row(out, "multiply-add peak", "%7.1f GFLOP/s f32 (%.1f a core)", peak, s->fma_core);
-    row(out, "f32 products", "%7.1f GFLOP/s (%.0f %% of the peak), weights as in files", s->product, 100 * s->product / peak);
-    row(out, "f32 products, panels", "%7.1f GFLOP/s (%.0f %% of the peak), weights as retort packs them", s->panel, 100 * s->panel / peak);
+    row(out, "f32 products", "%7.1f GFLOP/s (%.0f %% of the peak), weights as in files", s->product,
+        100 * s->product / peak);
+    row(out, "f32 products, panels", "%7.1f GFLOP/s (%.0f %% of the peak), weights as retort packs them", s->panel,
+        100 * s->panel / peak);
     row(out, "f64 products", "%7.1f GFLOP/s", s->f64);
     row(out, "f16 to f32", "%7.1f G elements/s", s->f16);
     row(out, "memory copy", "%7.1f GB/s, read and written", s->copy);
@@ -158,7 +169,8 @@ static void add_speeds(const speeds *s, int cores, rt_buf *out) {
 
 static void add_warnings(const report *r, bool colour, rt_buf *out) {
     rt_buf_puts(out, r->warnings ? "\nwarnings\n" : "\nNothing to complain about.\n");
-    for (int i = 0; i < r->warnings; i++) rt_buf_printf(out, "  %s%s%s\n", colour ? "\033[33m" : "", r->warning[i], colour ? "\033[0m" : "");
+    for (int i = 0; i < r->warnings; i++)
+        rt_buf_printf(out, "  %s%s%s\n", colour ? "\033[33m" : "", r->warning[i], colour ? "\033[0m" : "");
 }
 
 static rt_status report_text(rt_context *c, const report *r, rt_error *err) {
@@ -170,14 +182,16 @@ static rt_status report_text(rt_context *c, const report *r, rt_error *err) {
 }
 
 static json_t *machine_json(const rt_machine *m) {
-    return json_pack("{s:s, s:s, s:s, s:i, s:i, s:f, s:I, s:I, s:I, s:I, s:s}", "processor", m->cpu, "features", m->features, "row_kernels",
-                     rt_isa_name(rt_isa_level()), "cores_usable", m->cores_usable, "cores_online", m->cores_online, "cores_granted",
-                     m->cores_granted, "memory", (json_int_t)m->memory, "memory_available", (json_int_t)m->memory_available, "memory_limit",
+    return json_pack("{s:s, s:s, s:s, s:i, s:i, s:f, s:f, s:I, s:I, s:I, s:I, s:s}", "processor", m->cpu, "features",
+                     m->features, "row_kernels", rt_isa_name(rt_isa_level()), "cores_usable", m->cores_usable,
+                     "cores_online", m->cores_online, "cores_granted", m->cores_granted, "load", m->load, "memory",
+                     (json_int_t)m->memory, "memory_available", (json_int_t)m->memory_available, "memory_limit",
                      (json_int_t)m->memory_limit, "disk_free", (json_int_t)m->disk_free, "system", m->system);
 }
 static json_t *speeds_json(const speeds *s) {
-    return json_pack("{s:f, s:f, s:f, s:f, s:f, s:f}", "fma_peak_core_gflops", s->fma_core, "f32_product_gflops", s->product,
-                     "f32_panel_gflops", s->panel, "f64_product_gflops", s->f64, "f16_to_f32_gelements", s->f16, "copy_gbytes", s->copy);
+    return json_pack("{s:f, s:f, s:f, s:f, s:f, s:f}", "fma_peak_core_gflops", s->fma_core, "f32_product_gflops",
+                     s->product, "f32_panel_gflops", s->panel, "f64_product_gflops", s->f64, "f16_to_f32_gelements",
+                     s->f16, "copy_gbytes", s->copy);
 }
 static json_t *libraries_json(void) {
     json_t *object = json_object();
@@ -193,9 +207,11 @@ static json_t *warnings_json(const report *r) {
 }
 
 static rt_status report_json(rt_context *c, const report *r, rt_error *err) {
-    return rt_out_json(c, json_pack("{s:s, s:o, s:o, s:o*, s:o}", "version", RT_VERSION, "machine", machine_json(&r->machine), "libraries",
-                                    libraries_json(), "speeds", r->speed.product > 0 ? speeds_json(&r->speed) : NULL, "warnings",
-                                    warnings_json(r)), err);
+    return rt_out_json(c,
+                       json_pack("{s:s, s:o, s:o, s:o*, s:o}", "version", RT_VERSION, "machine",
+                                 machine_json(&r->machine), "libraries", libraries_json(), "speeds",
+                                 r->speed.product > 0 ? speeds_json(&r->speed) : NULL, "warnings", warnings_json(r)),
+                       err);
 }
 
 static rt_status run(rt_context *c, const void *given, rt_error *err) {
@@ -207,5 +223,10 @@ static rt_status run(rt_context *c, const void *given, rt_error *err) {
     return a->json ? report_json(c, &r, err) : report_text(c, &r, err);
 }
 
-const rt_command rt_command_doctor = {
-    "doctor", "this machine, the libraries, measured speeds, and warnings", "[--json] [--fast]", NULL, options, sizeof(arguments), run};
+const rt_command rt_command_doctor = {"doctor",
+                                      "this machine, the libraries, measured speeds, and warnings",
+                                      "[--json] [--fast]",
+                                      NULL,
+                                      options,
+                                      sizeof(arguments),
+                                      run};

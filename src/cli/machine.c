@@ -1,5 +1,5 @@
-/* machine.c - /proc and /sys, read with care: nothing here may fail. Containers bound cores and memory by control groups
- * (version 2: cpu.max, memory.max), which neither affinity nor /proc/meminfo shows. */
+/* machine.c - /proc and /sys, read with care: nothing here may fail. Containers bound cores and memory by control
+ * groups (version 2: cpu.max, memory.max), which neither affinity nor /proc/meminfo shows. */
 #include "cli/machine.h"
 #include <retort/base/threads.h>
 #include <stdio.h>
@@ -31,8 +31,8 @@ static int64_t kilobytes(const char *key) {
 }
 
 static void features(char *out, size_t size) {
-    static const char *const wanted[] = {"avx2",     "fma",      "f16c",    "avx512f",  "avx512_bf16", "avx512_fp16", "amx_bf16",
-                                         "amx_fp16", "asimd", "asimdhp", "bf16", NULL};
+    static const char *const wanted[] = {"avx2",     "fma",      "f16c",  "avx512f", "avx512_bf16", "avx512_fp16",
+                                         "amx_bf16", "amx_fp16", "asimd", "asimdhp", "bf16",        NULL};
     static char flags[8192];
     size_t n = 0;
     field("/proc/cpuinfo", "flags", flags, sizeof flags);
@@ -72,15 +72,21 @@ static int64_t memory_limit(void) {
 }
 
 rt_machine rt_machine_read(void) {
-    rt_machine m = {.cores_online = (int)sysconf(_SC_NPROCESSORS_ONLN), .cores_usable = rt_threads(), .cores_granted = granted_cores(),
-                    .memory = kilobytes("MemTotal"), .memory_available = kilobytes("MemAvailable"), .memory_limit = memory_limit(),
+    rt_machine m = {.cores_online = (int)sysconf(_SC_NPROCESSORS_ONLN),
+                    .cores_usable = rt_threads(),
+                    .cores_granted = granted_cores(),
+                    .memory = kilobytes("MemTotal"),
+                    .memory_available = kilobytes("MemAvailable"),
+                    .memory_limit = memory_limit(),
                     .disk_free = -1};
+    if (getloadavg(&m.load, 1) != 1) m.load = 0;
     struct statvfs disk;
     struct utsname name;
     field("/proc/cpuinfo", "model name", m.cpu, sizeof m.cpu);
     if (!*m.cpu) snprintf(m.cpu, sizeof m.cpu, "unknown");
     features(m.features, sizeof m.features);
     if (statvfs(".", &disk) == 0) m.disk_free = (int64_t)disk.f_bavail * (int64_t)disk.f_frsize;
-    if (uname(&name) == 0) snprintf(m.system, sizeof m.system, "%.40s %.40s %.40s", name.sysname, name.release, name.machine);
+    if (uname(&name) == 0)
+        snprintf(m.system, sizeof m.system, "%.40s %.40s %.40s", name.sysname, name.release, name.machine);
     return m;
 }

@@ -1,6 +1,7 @@
 /* main.c - finds the command, reads its options, runs it; the status becomes the exit code.
  *
- *     retort COMMAND [arguments]      retort --help      retort --version      retort COMMAND --help      retort help COMMAND */
+ *     retort COMMAND [arguments]      retort --help      retort --version      retort COMMAND --help      retort help
+ * COMMAND */
 #include "cli/catalog.h"
 #include "cli/console.h"
 #include "cli/libraries.h"
@@ -15,8 +16,7 @@ typedef struct common {
     bool quiet;
 } common;
 static const rt_option common_options[] = {
-    RT_OPT_FLAG(common, quiet, "no", "say nothing but warnings and errors", .letter = 'q'),
-    RT_OPT_END};
+    RT_OPT_FLAG(common, quiet, "no", "say nothing but warnings and errors", .letter = 'q'), RT_OPT_END};
 
 static int64_t rows(const rt_option *table) {
     int64_t n = 0;
@@ -39,8 +39,8 @@ static rt_option *all_options(const rt_command *c, rt_arena *arena) {
 
 static rt_status nomem(rt_error *err) { return rt_fail(err, RT_E_NOMEM, "out of memory"); }
 
-static rt_status parse(rt_context *c, const rt_command *command, const rt_option *options, int argc, const char *const *argv,
-                       void *arguments, bool *help, rt_error *err) {
+static rt_status parse(rt_context *c, const rt_command *command, const rt_option *options, int argc,
+                       const char *const *argv, void *arguments, bool *help, rt_error *err) {
     rt_status s = rt_cli_parse(options, argc, argv, arguments, c->arena, help, err);
     size_t used = strlen(err->text);
     if (s == RT_E_USAGE) snprintf(err->text + used, sizeof err->text - used, "; see 'retort %s --help'", command->name);
@@ -109,7 +109,8 @@ static rt_status dispatch(rt_context *c, int argc, const char *const *argv, rt_e
     if (is(argv[0], "--help", "-h")) return overview(c, err);
     if (is(argv[0], "--version", "-V")) return version(c, err);
     if (strcmp(argv[0], "help") == 0) return help(c, argc - 1, argv + 1, err);
-    if (argv[0][0] == '-') return rt_fail(err, RT_E_USAGE, "the command comes first (found '%.60s'); see 'retort --help'", argv[0]);
+    if (argv[0][0] == '-')
+        return rt_fail(err, RT_E_USAGE, "the command comes first (found '%.60s'); see 'retort --help'", argv[0]);
     return find_and_run(c, argc, argv, err);
 }
 
@@ -123,7 +124,8 @@ static rt_status finish(rt_context *c, rt_status s, rt_error *err) {
     return rt_fail(err, RT_E_IO, "standard output: %s", strerror(errno));
 }
 
-/* A reader that has left (`retort ... | head`) is not an error worth a line; the exit is that of any program so cut short. */
+/* A reader that has left (`retort ... | head`) is not an error worth a line; the exit is that of any program so cut
+ * short. */
 static void die_of_the_pipe(void) {
     signal(SIGPIPE, SIG_DFL);
     raise(SIGPIPE);
@@ -132,7 +134,8 @@ static void die_of_the_pipe(void) {
 int main(int argc, char **argv) {
     rt_error err = {0};
     rt_arena arena = {0};
-    rt_context c = {.arena = &arena, .out = stdout, .terminal = isatty(STDOUT_FILENO), .colour = rt_console_colour(STDOUT_FILENO)};
+    rt_context c = {
+        .arena = &arena, .out = stdout, .terminal = isatty(STDOUT_FILENO), .colour = rt_console_colour(STDOUT_FILENO)};
     signal(SIGPIPE, SIG_IGN); /* a run must not die because whoever watched its log has gone */
     rt_console_open();
     rt_status s = dispatch(&c, argc - 1, (const char *const *)argv + 1, &err);

@@ -1,4 +1,5 @@
-/* show_checkpoint.c - `retort show checkpoint`: the manifest of a checkpoint, and whether its files are what it says. */
+/* show_checkpoint.c - `retort show checkpoint`: the manifest of a checkpoint, and whether its files are what it says.
+ */
 #include <retort/base/command.h>
 #include <retort/base/file.h>
 #include <retort/io/checkpoint.h>
@@ -9,11 +10,10 @@ typedef struct arguments {
     bool json;
 } arguments;
 
-static const rt_option options[] = {
-    RT_OPT_STRING(arguments, path, NULL, "a checkpoint, or a run (then its newest sound one)", .positional = true,
-                  .operand = "PATH", .required = true),
-    RT_OPT_FLAG(arguments, json, "no", "print the manifest as it stands"),
-    RT_OPT_END};
+static const rt_option options[] = {RT_OPT_STRING(arguments, path, NULL,
+                                                  "a checkpoint, or a run (then its newest sound one)",
+                                                  .positional = true, .operand = "PATH", .required = true),
+                                    RT_OPT_FLAG(arguments, json, "no", "print the manifest as it stands"), RT_OPT_END};
 
 static void damaged(void *context, const char *reason) {
     (void)context;
@@ -23,14 +23,17 @@ static void damaged(void *context, const char *reason) {
 /* RUN holds checkpoints/, which holds step folders; any of the three may be given. */
 static rt_status find(rt_context *c, const char *path, const char **out, rt_error *err) {
     rt_checkpoint_listener listener = {damaged, NULL};
-    const char *manifest = rt_arena_printf(c->arena, "%s/MANIFEST.json", path), *below = rt_arena_printf(c->arena, "%s/checkpoints", path);
+    const char *manifest = rt_arena_printf(c->arena, "%s/MANIFEST.json", path),
+               *below = rt_arena_printf(c->arena, "%s/checkpoints", path);
     if (!manifest || !below) return rt_fail(err, RT_E_NOMEM, "out of memory");
     *out = path;
     if (rt_file_exists(manifest)) return RT_OK;
     int64_t step;
     char *newest;
     RT_TRY(rt_checkpoint_newest(rt_dir_exists(below) ? below : path, &listener, &newest, &step, err));
-    if (!newest) return rt_fail(err, RT_E_INPUT, "%s: no checkpoint here (neither MANIFEST.json nor a sound step-00000000)", path);
+    if (!newest)
+        return rt_fail(err, RT_E_INPUT, "%s: no checkpoint here (neither MANIFEST.json nor a sound step-00000000)",
+                       path);
     *out = rt_arena_strdup(c->arena, newest);
     rt_free(newest);
     return *out ? RT_OK : rt_fail(err, RT_E_NOMEM, "out of memory");
@@ -93,7 +96,11 @@ static rt_status run(rt_context *c, const void *given, rt_error *err) {
     return s;
 }
 
-const rt_command rt_command_show_checkpoint = {
-    "show checkpoint", "a checkpoint's manifest, its files verified", "PATH [--json]",
-    "Reads every file and compares size and CRC-32 with the manifest; a difference is exit code 3, and the file is named.",
-    options, sizeof(arguments), run};
+const rt_command rt_command_show_checkpoint = {"show checkpoint",
+                                               "a checkpoint's manifest, its files verified",
+                                               "PATH [--json]",
+                                               "Reads every file and compares size and CRC-32 with the manifest; a "
+                                               "difference is exit code 3, and the file is named.",
+                                               options,
+                                               sizeof(arguments),
+                                               run};

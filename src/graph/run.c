@@ -202,6 +202,7 @@ static rt_status ready(rt_graph *g, rt_error *err) {
 
 rt_status rt_graph_forward(rt_graph *g, rt_error *err) {
     RT_TRY(ready(g, err));
+    rt_graph_guard_reset(g);
     for (int t = 0; t < g->n_forward; t++) RT_TRY(run_step(g, t, err));
     return RT_OK;
 }
@@ -269,6 +270,7 @@ static rt_status watch_whole(chain *ch, int t, rt_error *err) {
 }
 rt_status rt_graph_find_nonfinite(rt_graph *g, rt_error *err) {
     RT_TRY(ready(g, err));
+    rt_graph_guard_reset(g);
     for (int t = 0; t < g->n_forward; t++) {
         const rt_step *s = &g->steps[t];
         sighting seen = {.at = -1};

@@ -1,8 +1,8 @@
 /* attention.h - causal attention of one head over one segment (a document or window), tiled; no [T,T] array exists.
  *
- *   s[i,j] = scale q[i] . k[j] for j <= i;   p = softmax(s);   o[i] = sum_j p[i,j] v[j];   lse[i] = log sum_j exp s[i,j]
- *   backward, from o, do and lse:  ds = p (do.v - do.o);  dq = scale ds k;  dk = scale ds^T q;  dv = p^T do
- * Dao et al. 2022 (FlashAttention), alg. 1 and 4: tiles of queries x keys, online softmax, scores recomputed in backward.
+ *   s[i,j] = scale q[i] . k[j] for j <= i;   p = softmax(s);   o[i] = sum_j p[i,j] v[j];   lse[i] = log sum_j exp
+ * s[i,j] backward, from o, do and lse:  ds = p (do.v - do.o);  dq = scale ds k;  dk = scale ds^T q;  dv = p^T do Dao et
+ * al. 2022 (FlashAttention), alg. 1 and 4: tiles of queries x keys, online softmax, scores recomputed in backward.
  *
  * Row i depends on rows 0..i alone, in bits: key tiles start at multiples of a constant from the segment's start, each
  * sum runs over keys in order. Any length >= 1, any head_dim >= 1; arrays are strided rows; the workspace (64-byte
@@ -30,8 +30,8 @@ typedef struct F(rt_attention_forward_call) {
     int64_t ldlse;
 } F(rt_attention_forward_call);
 
-/* Backward: one (segment, key-value head) with its `group` query heads; query head h lies at q + h*head_dim (so o, d_o, dq)
- * and lse + h*lse_head. dq, dk, dv are added to. */
+/* Backward: one (segment, key-value head) with its `group` query heads; query head h lies at q + h*head_dim (so o, d_o,
+ * dq) and lse + h*lse_head. dq, dk, dv are added to. */
 typedef struct F(rt_attention_backward_call) {
     int64_t length, head_dim, group;
     T scale;

@@ -1,27 +1,24 @@
-/* contract.c - the table. Every half contract runs as an f32 kernel on exactly converted operands: a product of two halves
- * is exact in f32, so one meaning serves all libraries (oneDNN 2 has no f16 products at all). */
+/* contract.c - the table. Every half contract runs as an f32 kernel on exactly converted operands: a product of two
+ * halves is exact in f32, so one meaning serves all libraries (oneDNN 2 has no f16 products at all). */
 #include "kernels/contract.h"
 #include <stdio.h>
 
-#define F64_KERNEL "f64"
-#define F32_KERNEL "f32"
+#define F64_KERNEL  "f64"
+#define F32_KERNEL  "f32"
 #define HALF_KERNEL "f32 on converted operands"
-#define ROW(kernel, in, weight, acc, out, grad) {kernel, {RT_##in, RT_##weight, RT_##acc, RT_##out, RT_##grad}}
+#define ROW(kernel, in, weight, acc, out, grad)                                                                        \
+    {                                                                                                                  \
+        kernel, { RT_##in, RT_##weight, RT_##acc, RT_##out, RT_##grad }                                                \
+    }
 /* The contracts of one half type, with a weight, without one, and with nothing but a weight (embedding). */
 #define HALF_ROWS(H)                                                                                                   \
-    ROW(HALF_KERNEL, H, H, F32, H, F32),                                                                               \
-    ROW(HALF_KERNEL, H, H, F32, F32, F32),                                                                             \
-    ROW(HALF_KERNEL, F32, H, F32, F32, F32),                                                                           \
-    ROW(HALF_KERNEL, F32, H, F32, H, F32),                                                                             \
-    ROW(HALF_KERNEL, H, F32, F32, F32, F32),                                                                           \
-    ROW(HALF_KERNEL, H, F32, F32, H, F32),                                                                             \
-    ROW(HALF_KERNEL, F32, F32, F32, H, F32),                                                                           \
-    ROW(HALF_KERNEL, H, NONE, F32, H, F32),                                                                            \
-    ROW(HALF_KERNEL, H, NONE, F32, F32, F32),                                                                          \
-    ROW(HALF_KERNEL, F32, NONE, F32, H, F32),                                                                          \
-    ROW(HALF_KERNEL, NONE, H, F32, H, F32),                                                                            \
-    ROW(HALF_KERNEL, NONE, H, F32, F32, F32),                                                                          \
-    ROW(HALF_KERNEL, NONE, F32, F32, H, F32)
+    ROW(HALF_KERNEL, H, H, F32, H, F32), ROW(HALF_KERNEL, H, H, F32, F32, F32),                                        \
+        ROW(HALF_KERNEL, F32, H, F32, F32, F32), ROW(HALF_KERNEL, F32, H, F32, H, F32),                                \
+        ROW(HALF_KERNEL, H, F32, F32, F32, F32), ROW(HALF_KERNEL, H, F32, F32, H, F32),                                \
+        ROW(HALF_KERNEL, F32, F32, F32, H, F32), ROW(HALF_KERNEL, H, NONE, F32, H, F32),                               \
+        ROW(HALF_KERNEL, H, NONE, F32, F32, F32), ROW(HALF_KERNEL, F32, NONE, F32, H, F32),                            \
+        ROW(HALF_KERNEL, NONE, H, F32, H, F32), ROW(HALF_KERNEL, NONE, H, F32, F32, F32),                              \
+        ROW(HALF_KERNEL, NONE, F32, F32, H, F32)
 
 static const rt_contract table[] = {
     ROW(F64_KERNEL, F64, F64, F64, F64, F64),

@@ -1,7 +1,8 @@
-/* contract.h - which precisions have a kernel. A contract is found by exact match or not at all; nothing is widened silently.
+/* contract.h - which precisions have a kernel. A contract is found by exact match or not at all; nothing is widened
+ * silently.
  *
- * A row of the table states a meaning, not an implementation: operands are converted exactly to `acc`, products and sums
- * are formed in `acc`, and the result is rounded once to `out`; gradients are in `grad`. */
+ * A row of the table states a meaning, not an implementation: operands are converted exactly to `acc`, products and
+ * sums are formed in `acc`, and the result is rounded once to `out`; gradients are in `grad`. */
 #ifndef RETORT_KERNELS_CONTRACT_H
 #define RETORT_KERNELS_CONTRACT_H
 #include <retort/tensor/dtype.h>

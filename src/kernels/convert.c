@@ -20,8 +20,10 @@ bool rt_round_rows(rt_dtype to, float *x, int64_t n) {
 }
 
 void rt_rows_load_f32(rt_dtype dtype, const void *src, float *dst, int64_t n) {
-    if (dtype == RT_F32) memmove(dst, src, (size_t)n * sizeof *dst);
-    else kernels()->load[half_index(dtype)](src, dst, n);
+    if (dtype == RT_F32)
+        memmove(dst, src, (size_t)n * sizeof *dst);
+    else
+        kernels()->load[half_index(dtype)](src, dst, n);
 }
 void rt_rows_load_f64(rt_dtype dtype, const void *src, double *dst, int64_t n) {
     float block[BLOCK];
@@ -63,7 +65,8 @@ void rt_panel_from_packed(rt_dtype half, const void *src, int64_t K, int64_t N, 
     for (int64_t k = 0; k < K; k++) kernels()->load[half_index(half)](row + k * N, panel + k * ld, N);
 }
 
-void rt_panel_from_natural(rt_dtype half, const void *src, int64_t lds, int64_t N, int64_t K, float *panel, int64_t ld) {
+void rt_panel_from_natural(rt_dtype half, const void *src, int64_t lds, int64_t N, int64_t K, float *panel,
+                           int64_t ld) {
     const uint16_t *w = src, *row[BLOCK];
     float one;
     int64_t n = 0;
@@ -87,7 +90,9 @@ void rt_transpose_half(const void *src, int64_t rows, int64_t columns, void *dst
                 for (int64_t r = r0; r < r0 + 2 * BLOCK && r < rows; r++) d[c * rows + r] = s[r * columns + c];
 }
 
-static void transpose16_f32(const float *const *row, int64_t n, float *dst, int64_t ldd) { kernels()->transpose(row, n, dst, ldd); }
+static void transpose16_f32(const float *const *row, int64_t n, float *dst, int64_t ldd) {
+    kernels()->transpose(row, n, dst, ldd);
+}
 static void transpose16_f64(const double *const *row, int64_t n, double *dst, int64_t ldd) {
     for (int64_t c = 0; c < n; c++)
         for (int i = 0; i < BLOCK; i++) dst[c * ldd + i] = row[i][c];
@@ -97,7 +102,8 @@ static void transpose16_f64(const double *const *row, int64_t n, double *dst, in
 #include "kernels/for_each_type.h"
 #else
 /* Rows in order, or those of `index`. */
-static void F(transpose_rows)(const T *src, int64_t lds, const int32_t *index, int64_t rows, int64_t columns, T *dst, int64_t ldd) {
+static void F(transpose_rows)(const T *src, int64_t lds, const int32_t *index, int64_t rows, int64_t columns, T *dst,
+                              int64_t ldd) {
     const T *row[BLOCK];
     int64_t r = 0;
     for (; r + BLOCK <= rows; r += BLOCK) {
@@ -110,9 +116,11 @@ static void F(transpose_rows)(const T *src, int64_t lds, const int32_t *index, i
 void F(rt_transpose)(const T *src, int64_t lds, int64_t rows, int64_t columns, T *dst, int64_t ldd) {
     F(transpose_rows)(src, lds, NULL, rows, columns, dst, ldd);
 }
-void F(rt_gather_transpose)(const T *src, int64_t lds, const int32_t *index, int64_t rows, int64_t columns, T *dst, int64_t ldd) {
+void F(rt_gather_transpose)(const T *src, int64_t lds, const int32_t *index, int64_t rows, int64_t columns, T *dst,
+                            int64_t ldd) {
     F(transpose_rows)(src, lds, index, rows, columns, dst, ldd);
     int64_t padded = (rows + BLOCK - 1) / BLOCK * BLOCK;
-    for (int64_t c = 0; rows < padded && c < columns; c++) memset(dst + c * ldd + rows, 0, (size_t)(padded - rows) * sizeof(T));
+    for (int64_t c = 0; rows < padded && c < columns; c++)
+        memset(dst + c * ldd + rows, 0, (size_t)(padded - rows) * sizeof(T));
 }
 #endif

@@ -1,4 +1,5 @@
-/* for_each_type.h - one body, compiled for float and for double, by inclusion (no macro bodies, so a debugger sees lines).
+/* for_each_type.h - one body, compiled for float and for double, by inclusion (no macro bodies, so a debugger sees
+ * lines).
  *
  *     #ifndef T                                 // the file proper: includes, non-generic code, then
  *     #define RT_BODY "ops/add.c"               // itself
@@ -9,19 +10,19 @@
  *
  * In a body: T the type; F(name) = name_f32 or name_f64; RT_T = RT_F32 or RT_F64; M(sqrt) = sqrtf or sqrt.
  * A body includes nothing (T, F and M are macros). The same device declares typed headers (rows.h). */
-#define T float
+#define T       float
 #define F(name) name##_f32
 #define M(name) name##f
-#define RT_T RT_F32
+#define RT_T    RT_F32
 #include RT_BODY
 #undef T
 #undef F
 #undef M
 #undef RT_T
-#define T double
+#define T       double
 #define F(name) name##_f64
 #define M(name) name
-#define RT_T RT_F64
+#define RT_T    RT_F64
 #include RT_BODY
 #undef T
 #undef F

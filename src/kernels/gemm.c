@@ -1,4 +1,5 @@
-/* gemm.c - products by our own kernels: always for f64, for f32 where oneDNN is absent (gemm_onednn.c has it otherwise). */
+/* gemm.c - products by our own kernels: always for f64, for f32 where oneDNN is absent (gemm_onednn.c has it
+ * otherwise). */
 #include "kernels/gemm.h"
 #include "kernels/isa.h"
 #include "kernels/isa/gemm.h"
@@ -16,8 +17,8 @@ void rt_gemm_own_f32(char ta, char tb, int64_t m, int64_t n, int64_t k, float al
 const char *rt_gemm_f64_library(void) { return "retort"; }
 
 #ifndef RT_ONEDNN
-void rt_gemm_f32(char ta, char tb, int64_t m, int64_t n, int64_t k, float alpha, const float *a, int64_t lda, const float *b,
-                 int64_t ldb, float beta, float *c, int64_t ldc) {
+void rt_gemm_f32(char ta, char tb, int64_t m, int64_t n, int64_t k, float alpha, const float *a, int64_t lda,
+                 const float *b, int64_t ldb, float beta, float *c, int64_t ldc) {
     rt_gemm_own_f32(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
 }
 const char *rt_gemm_f32_library(void) { return "retort"; }

@@ -1,7 +1,7 @@
 /* gemm_onednn.c - f32 products through oneDNN: the one file that sees its header.
  *
- * dnnl_sgemm is a plain C call in versions 2 and 3; the primitives, whose API changed, are not needed for it. It cuts work
- * by the number of threads, hence rt_solo. A failure it could report (bad arguments) would be our bug. */
+ * dnnl_sgemm is a plain C call in versions 2 and 3; the primitives, whose API changed, are not needed for it. It cuts
+ * work by the number of threads, hence rt_solo. A failure it could report (bad arguments) would be our bug. */
 #ifdef RT_ONEDNN
 #include "kernels/gemm.h"
 #include <assert.h>
@@ -18,8 +18,8 @@ static void scale_only(int64_t m, int64_t n, float beta, float *c, int64_t ldc) 
         for (int64_t j = 0; j < n; j++) c[i * ldc + j] = beta == 0 ? 0 : beta * c[i * ldc + j];
 }
 
-void rt_gemm_f32(char ta, char tb, int64_t m, int64_t n, int64_t k, float alpha, const float *a, int64_t lda, const float *b,
-                 int64_t ldb, float beta, float *c, int64_t ldc) {
+void rt_gemm_f32(char ta, char tb, int64_t m, int64_t n, int64_t k, float alpha, const float *a, int64_t lda,
+                 const float *b, int64_t ldb, float beta, float *c, int64_t ldc) {
     if (m == 0 || n == 0) return;
     if (k == 0) {
         scale_only(m, n, beta, c, ldc);

@@ -1,8 +1,8 @@
 /* isa.h - which level of x86-64 the row kernels use.
  *
- * Every source in src/kernels/isa is compiled once per level (cmake/isa.cmake) with RT_ISA = v2, v3, v4 or base. Such a file defines
- * nothing but statics and one constant table per kernel family, named RT_ISA_NAME(family), e.g. rt_row_table_f32_v4.
- * The code outside declares and picks it:
+ * Every source in src/kernels/isa is compiled once per level (cmake/isa.cmake) with RT_ISA = v2, v3, v4 or base. Such a
+ * file defines nothing but statics and one constant table per kernel family, named RT_ISA_NAME(family), e.g.
+ * rt_row_table_f32_v4. The code outside declares and picks it:
  *
  *     RT_ISA_DECLARE(const rt_row_kernels_f32, rt_row_table_f32);
  *     const rt_row_kernels_f32 *rt_rows_f32(void) { return RT_ISA_PICK(rt_row_table_f32); }
@@ -20,8 +20,8 @@ const char *rt_isa_name(rt_isa level); /* "v2", "v3", "v4"; "base" on other proc
 bool rt_isa_force(const char *name);
 
 #define RT_ISA_PASTE_(a, b) a##_##b
-#define RT_ISA_PASTE(a, b) RT_ISA_PASTE_(a, b)
-#define RT_ISA_NAME(name) RT_ISA_PASTE(name, RT_ISA)
+#define RT_ISA_PASTE(a, b)  RT_ISA_PASTE_(a, b)
+#define RT_ISA_NAME(name)   RT_ISA_PASTE(name, RT_ISA)
 
 #if defined __x86_64__
 #define RT_ISA_DECLARE(type, name)                                                                                     \
@@ -34,6 +34,6 @@ bool rt_isa_force(const char *name);
                                        : &RT_ISA_PASTE(name, v2))
 #else
 #define RT_ISA_DECLARE(type, name) extern type RT_ISA_PASTE(name, base)
-#define RT_ISA_PICK(name) (&RT_ISA_PASTE(name, base))
+#define RT_ISA_PICK(name)          (&RT_ISA_PASTE(name, base))
 #endif
 #endif

@@ -13,9 +13,7 @@ static int64_t pieces(int64_t n, int64_t size) { return (n + size - 1) / size; }
 #else
 
 size_t F(rt_rows_scratch)(int64_t K) { return sizeof(T) * RT_ROW_BLOCK * ((size_t)K + RT_TILE_COLUMNS); }
-int64_t F(rt_rows_tiles)(const F(rt_product) * p) {
-    return pieces(p->M, RT_TILE_ROWS) * pieces(p->N, RT_TILE_COLUMNS);
-}
+int64_t F(rt_rows_tiles)(const F(rt_product) * p) { return pieces(p->M, RT_TILE_ROWS) * pieces(p->N, RT_TILE_COLUMNS); }
 
 /* Fewer than 16 rows: as a block of 16 whose other rows are zero, since the library takes another path for small m. */
 static void F(short_block)(const F(rt_product) * p, int64_t r0, int64_t m, int64_t c0, int64_t n, void *scratch) {
@@ -31,8 +29,9 @@ static void F(short_block)(const F(rt_product) * p, int64_t r0, int64_t m, int64
 
 static void F(block)(const F(rt_product) * p, int64_t r0, int64_t r1, int64_t c0, int64_t c1, void *scratch) {
     int64_t m = r1 - r0, whole = m / RT_ROW_BLOCK * RT_ROW_BLOCK;
-    F(rt_gemm)('N', 'N', whole, c1 - c0, p->K, 1, p->x + r0 * p->ldx, p->ldx, p->w + c0, p->ldw, p->add,
-               p->y + r0 * p->ldy + c0, p->ldy);
+    F(rt_gemm)
+    ('N', 'N', whole, c1 - c0, p->K, 1, p->x + r0 * p->ldx, p->ldx, p->w + c0, p->ldw, p->add, p->y + r0 * p->ldy + c0,
+     p->ldy);
     if (whole < m) F(short_block)(p, r0 + whole, m - whole, c0, c1 - c0, scratch);
 }
 
@@ -42,7 +41,8 @@ void F(rt_rows_range)(const F(rt_product) * p, int64_t r0, int64_t r1, void *scr
             F(block)(p, r, least(r + RT_TILE_ROWS, r1), c, least(c + RT_TILE_COLUMNS, p->N), scratch);
 }
 void F(rt_rows_tile)(const F(rt_product) * p, int64_t tile, void *scratch) {
-    int64_t across = pieces(p->N, RT_TILE_COLUMNS), r = tile / across * RT_TILE_ROWS, c = tile % across * RT_TILE_COLUMNS;
+    int64_t across = pieces(p->N, RT_TILE_COLUMNS), r = tile / across * RT_TILE_ROWS,
+            c = tile % across * RT_TILE_COLUMNS;
     F(block)(p, r, least(r + RT_TILE_ROWS, p->M), c, least(c + RT_TILE_COLUMNS, p->N), scratch);
 }
 
@@ -55,7 +55,9 @@ void F(rt_weights_tile)(const F(rt_product) * p, int64_t tile) {
     F(rt_weights_range)(p, n0, least(n0 + RT_TILE_WEIGHT_ROWS, p->N));
 }
 
-static void F(rows_task)(void *context, int64_t tile, int worker) { F(rt_rows_tile)(context, tile, rt_scratch(worker)); }
+static void F(rows_task)(void *context, int64_t tile, int worker) {
+    F(rt_rows_tile)(context, tile, rt_scratch(worker));
+}
 static void F(weights_task)(void *context, int64_t tile, int worker) {
     (void)worker;
     F(rt_weights_tile)(context, tile);

@@ -1,6 +1,7 @@
 /* matmul.h - the products of a layer, cut into fixed tiles that are tasks.
  *
- *   rows     y[M,N]  (+)= x[M,K] P[K,N]      P a panel (weights as [in,out]); also dx[M,K] (+)= dy[M,N] W[N,K], W as it lies
+ *   rows     y[M,N]  (+)= x[M,K] P[K,N]      P a panel: weights as [in,out]
+ *   rows     dx[M,K] (+)= dy[M,N] W[N,K]     the same, with W as it lies for a panel
  *   weights  dW[N,K] (+)= dy[M,N]^T x[M,K]   the inner dimension is all M rows, never split
  *
  * Tiles are cut by M, N, K alone: run them in any order, on any number of threads, for the same bits. In the rows form
@@ -38,7 +39,8 @@ typedef struct F(rt_product) {
 /* rows: tasks of 256 rows x 512 columns, columns fastest. */
 int64_t F(rt_rows_tiles)(const F(rt_product) * p);
 void F(rt_rows_tile)(const F(rt_product) * p, int64_t tile, void *scratch);
-/* The same for a range of rows, all columns (fused row tiles). r0 should be a multiple of 16 for speed, need not for bits. */
+/* The same for a range of rows, all columns (fused row tiles). r0 should be a multiple of 16 for speed, not for bits.
+ */
 void F(rt_rows_range)(const F(rt_product) * p, int64_t r0, int64_t r1, void *scratch);
 size_t F(rt_rows_scratch)(int64_t K); /* bytes of scratch for one call, for any M, N */
 

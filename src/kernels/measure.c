@@ -45,11 +45,12 @@ static int64_t tiles(const product *p) {
 }
 static void product_tile(void *context, int64_t tile, int worker) {
     const product *p = context;
-    int64_t across = (p->N + RT_TILE_COLUMNS - 1) / RT_TILE_COLUMNS, r = tile / across * RT_TILE_ROWS, c = tile % across * RT_TILE_COLUMNS;
+    int64_t across = (p->N + RT_TILE_COLUMNS - 1) / RT_TILE_COLUMNS, r = tile / across * RT_TILE_ROWS,
+            c = tile % across * RT_TILE_COLUMNS;
     int64_t n = p->N - c < RT_TILE_COLUMNS ? p->N - c : RT_TILE_COLUMNS, ld = p->panel ? rt_panel_ld(p->N) : p->K;
     (void)worker;
-    rt_gemm_f32('N', p->panel ? 'N' : 'T', RT_TILE_ROWS, n, p->K, 1, p->x + r * p->K, p->K, p->panel ? p->w + c : p->w + c * p->K, ld, 0,
-                p->y + r * p->N + c, p->N);
+    rt_gemm_f32('N', p->panel ? 'N' : 'T', RT_TILE_ROWS, n, p->K, 1, p->x + r * p->K, p->K,
+                p->panel ? p->w + c : p->w + c * p->K, ld, 0, p->y + r * p->N + c, p->N);
 }
 static void both_products(void *context) {
     product *p = context;
@@ -84,7 +85,8 @@ static void f64_tile(void *context, int64_t tile, int worker) {
     const double *a = context, *b = a + F64_SIZE * F64_SIZE;
     int64_t rows = F64_SIZE / F64_TILES, at = tile * rows * F64_SIZE;
     (void)worker;
-    rt_gemm_f64('N', 'N', rows, F64_SIZE, F64_SIZE, 1, a + at, F64_SIZE, b, F64_SIZE, 0, (double *)context + 2 * F64_SIZE * F64_SIZE + at, F64_SIZE);
+    rt_gemm_f64('N', 'N', rows, F64_SIZE, F64_SIZE, 1, a + at, F64_SIZE, b, F64_SIZE, 0,
+                (double *)context + 2 * F64_SIZE * F64_SIZE + at, F64_SIZE);
 }
 static void f64_product(void *context) { rt_parallel(F64_TILES, f64_tile, context); }
 rt_status rt_measure_f64_rate(double *gflops, rt_error *err) {

@@ -1,7 +1,7 @@
 /* measure.h - what this machine reaches, for `retort doctor` and the benchmarks. Returns numbers, prints nothing.
  *
- * Rates are medians of 5 after a warm-up. Two product rates, because the first is the usual yardstick and the second is what
- * the library's own products (padded panels) can reach: a role may show more than 100 % of the first. */
+ * Rates are medians of 5 after a warm-up. Two product rates, because the first is the usual yardstick and the second is
+ * what the library's own products (padded panels) can reach: a role may show more than 100 % of the first. */
 #ifndef RETORT_KERNELS_MEASURE_H
 #define RETORT_KERNELS_MEASURE_H
 #include <retort/base/status.h>

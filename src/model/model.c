@@ -67,8 +67,10 @@ static rt_ref mixture(const builder *b, rt_ref x, int l) {
     rt_prec scores = rt_role_prec(b->p, rt_role_router, act(b, rt_role_router), wide);
     rt_ref h = norm(b, x, RT_WEIGHT_FFN_NORM, l, rt_role_norm, "ffn_norm");
     out->scores = rt_linear(b->g, as(b, h, act(b, rt_role_router), "router_in"), weight(b, RT_WEIGHT_ROUTER, l), scores, "router");
-    rt_prec route = {wide, RT_NONE, wide, wide, wide};
-    rt_routing r = rt_route(b->g, out->scores, c->experts_per_token, c->norm_topk, route, "route");
+    const rt_router *router = b->o->router ? b->o->router : rt_routers[0];
+    rt_router_context rc = {.options = {c->experts, c->experts_per_token, c->norm_topk}, .layer = l, .prec = {wide, RT_NONE, wide, wide, wide},
+                            .state = b->o->states ? &b->o->states[l] : NULL};
+    rt_routing r = router->build(b->g, &rc, out->scores, &out->used, "route");
     out->weights = r.weights;
     out->ids = r.ids;
     rt_prec p = rt_role_prec(b->p, rt_role_expert, act(b, rt_role_expert), residual), sum = {residual, RT_NONE, wide, residual, wide};
@@ -79,6 +81,7 @@ static rt_ref mixture(const builder *b, rt_ref x, int l) {
 
 static void publish(const builder *b, const rt_model_layer *l) {
     rt_graph_output(b->g, l->scores);
+    rt_graph_output(b->g, l->used);
     rt_graph_output(b->g, l->weights);
     rt_graph_output(b->g, l->ids);
     if (!rt_ref_is_null(l->trace)) rt_graph_output(b->g, l->trace);

@@ -36,11 +36,13 @@ static void add_term(rt_head_attr *a, const rt_head_term *given) {
 }
 
 static void add_side(rt_head_attr *a, const rt_graph *g, int s, const rt_head_side *side) {
-    const rt_tensor *hidden = rt_graph_value(g, side->hidden);
     a->prec[s] = side->prec;
     a->given[s] = !rt_ref_is_null(side->logits);
     a->present[s] = a->given[s] || !rt_ref_is_null(side->hidden);
-    a->D[s] = a->given[s] || !a->present[s] ? 0 : rt_tensor_count(hidden) / (hidden->dim[0] > 0 ? hidden->dim[0] : 1);
+    if (a->present[s] && !a->given[s]) {
+        const rt_tensor *hidden = rt_graph_value(g, side->hidden);
+        a->D[s] = hidden->ndim == 2 ? hidden->dim[1] : 0; /* another shape is refused by infer */
+    }
     a->half_weight[s] = side->prec.weight != side->prec.acc;
     a->half_hidden[s] = side->prec.in != side->prec.acc;
 }
@@ -57,7 +59,7 @@ static void resolve(rt_head_attr *a, const rt_graph *g, const rt_head_config *c)
     add_side(a, g, RT_HEAD_STUDENT, &c->student);
     add_side(a, g, RT_HEAD_TEACHER, &c->teacher);
     for (int i = 0; i < c->n_terms && i < RT_HEAD_TERMS_MAX; i++) add_term(a, &c->terms[i]);
-    a->N = rt_graph_value(g, c->targets)->dim[0];
+    a->N = rt_ref_is_null(c->targets) ? 0 : rt_graph_value(g, c->targets)->dim[0];
     if (a->vocab > 0 && a->vocab <= INT32_MAX) a->rows = c->rows > 0 ? c->rows : rows_within(a);
 }
 

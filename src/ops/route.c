@@ -70,17 +70,20 @@ static void F(rows)(const rt_call *c, int64_t r0, int64_t r1) {
     T p[SCORES_MAX];
     for (int64_t r = r0; r < r1; r++) {
         const T *score = rt_row_ptr(&c->in[0], r);
-        T *w = rt_row_ptr(&c->out[0], r), sum = 0;
+        T *w = rt_row_ptr(&c->out[0], r);
+        double sum = 0;
         int32_t *id = rt_row_ptr(&c->out[1], r);
         F(choose)(score, E, k, id);
         F(rt_rows)()->softmax(score, p, E);
-        for (int64_t i = 0; i < k; i++) w[i] = p[id[i]], sum += w[i];
-        for (int64_t i = 0; i < k && RT_ATTR(attr, c)->renormalise; i++) w[i] /= sum;
+        for (int64_t i = 0; i < k; i++) w[i] = p[id[i]], sum += (double)w[i];
+        for (int64_t i = 0; i < k && RT_ATTR(attr, c)->renormalise; i++) w[i] = (T)((double)w[i] / sum);
     }
 }
 static void F(back_row)(const T *score, const T *w, const int32_t *id, const T *dw, int64_t E, int64_t k, bool renormalised, T *ds) {
-    T mean = 0, p[SCORES_MAX];
-    for (int64_t i = 0; i < k; i++) mean += w[i] * dw[i];
+    T p[SCORES_MAX];
+    double sum = 0;
+    for (int64_t i = 0; i < k; i++) sum += (double)w[i] * (double)dw[i];
+    T mean = (T)sum;
     for (int64_t i = 0; i < k; i++) ds[id[i]] += w[i] * (renormalised ? dw[i] - mean : dw[i]);
     if (renormalised) return;
     F(rt_rows)()->softmax(score, p, E);

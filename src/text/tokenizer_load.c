@@ -106,7 +106,7 @@ static rt_status read_all(gzFile in, const char *path, rt_buf *out, rt_error *er
 /* Plain or gzip, told by the content. */
 static rt_status read_file(const char *path, rt_buf *out, rt_error *err) {
     gzFile in = gzopen(path, "rb");
-    if (!in) return rt_fail(err, RT_E_IO, "%s: %s", path, strerror(errno ? errno : ENOMEM));
+    if (!in) return rt_fail(err, RT_E_INPUT, "%s: %s", path, strerror(errno ? errno : ENOMEM));
     rt_status s = read_all(in, path, out, err);
     gzclose(in);
     return s;
@@ -120,7 +120,7 @@ static bool is_file(const char *path) {
 /* The tokenizer's file and the configuration beside it; *config is NULL when there is none. Paths live in the arena. */
 static rt_status find_files(rt_arena *a, const char *path, const char **file, const char **config, rt_error *err) {
     struct stat s;
-    if (stat(path, &s) != 0) return rt_fail(err, RT_E_IO, "%s: %s", path, strerror(errno));
+    if (stat(path, &s) != 0) return rt_fail(err, RT_E_INPUT, "%s: %s", path, strerror(errno));
     const char *slash = strrchr(path, '/');
     if (S_ISDIR(s.st_mode)) {
         *file = rt_arena_printf(a, "%s/tokenizer.json", path);

@@ -21,10 +21,12 @@ static rt_status gather(rt_corpus *c, int64_t limit, rt_buf *text, rt_error *err
         rt_buf_add(text, d.text, d.bytes <= room ? d.bytes : whole_characters(d.text, room));
         rt_buf_putc(text, '\n');
     }
-    return text->failed ? rt_fail(err, RT_E_NOMEM, "out of memory for %lld bytes of text", (long long)text->size) : RT_OK;
+    return text->failed ? rt_fail(err, RT_E_NOMEM, "out of memory for %lld bytes of text", (long long)text->size)
+                        : RT_OK;
 }
 
-static rt_status gather_files(const char *const *paths, int count, const rt_corpus_options *o, int64_t limit, rt_buf *text, rt_error *err) {
+static rt_status gather_files(const char *const *paths, int count, const rt_corpus_options *o, int64_t limit,
+                              rt_buf *text, rt_error *err) {
     rt_corpus *c;
     RT_TRY(rt_corpus_open(&c, paths, count, o, err));
     rt_status s = gather(c, limit, text, err);
@@ -35,7 +37,8 @@ static rt_status gather_files(const char *const *paths, int count, const rt_corp
 static rt_status write_in(const char *dir, const char *name, const char *text, size_t bytes, rt_error *err) {
     rt_buf path = {0};
     rt_buf_printf(&path, "%s/%s", dir, name);
-    rt_status s = path.failed ? rt_fail(err, RT_E_NOMEM, "%s: out of memory", dir) : rt_file_write_atomic(path.data, text, bytes, err);
+    rt_status s = path.failed ? rt_fail(err, RT_E_NOMEM, "%s: out of memory", dir)
+                              : rt_file_write_atomic(path.data, text, bytes, err);
     rt_buf_free(&path);
     return s;
 }
@@ -58,8 +61,8 @@ static rt_status count_ids(const rt_buf *json, int32_t *size, rt_error *err) {
     return RT_OK;
 }
 
-rt_status rt_tokenizer_train(const char *const *paths, int count, const rt_corpus_options *o, int64_t limit, int32_t vocab,
-                             const char *dir, int32_t *size, rt_error *err) {
+rt_status rt_tokenizer_train(const char *const *paths, int count, const rt_corpus_options *o, int64_t limit,
+                             int32_t vocab, const char *dir, int32_t *size, rt_error *err) {
     rt_buf text = {0}, json = {0};
     rt_bpe_train_options options = {.vocab = vocab, .bos_eos = true};
     rt_status s = gather_files(paths, count, o, limit, &text, err);

@@ -1,14 +1,16 @@
 /* command.h - one command of the program, as data: what main needs to find it, explain it, read its options and run it.
  *
  *     typedef struct arguments { const char *model; int64_t limit; } arguments;
- *     static const rt_option options[] = {RT_OPT_STRING(arguments, model, ...), RT_OPT_INT(arguments, limit, ...), RT_OPT_END};
- *     static rt_status run(rt_context *c, const void *given, rt_error *err) { const arguments *a = given; ... }
- *     const rt_command rt_command_eval = {"eval", "measures a model", "MODEL --data FILE... [options]", about, options,
+ *     static const rt_option options[] = {RT_OPT_STRING(arguments, model, ...), RT_OPT_INT(arguments, limit, ...),
+ * RT_OPT_END}; static rt_status run(rt_context *c, const void *given, rt_error *err) { const arguments *a = given; ...
+ * } const rt_command rt_command_eval = {"eval", "measures a model", "MODEL --data FILE... [options]", about, options,
  *                                         sizeof(arguments), run};
  *
- * and one line in src/cli/commands.def: RT_COMMAND(eval). A name of two words ("data encode") is RT_COMMAND(data_encode).
- * --help and --quiet are every command's; do not list them. What a command computes goes to stdout, through rt_out; what it
- * says goes to stderr, through rt_log. The status it returns becomes the exit code, the error's text the one line on stderr. */
+ * and one line in src/cli/commands.def: RT_COMMAND(eval). A name of two words ("data encode") is
+ * RT_COMMAND(data_encode).
+ * --help and --quiet are every command's; do not list them. What a command computes goes to stdout, through rt_out;
+ * what it says goes to stderr, through rt_log. The status it returns becomes the exit code, the error's text the one
+ * line on stderr. */
 #ifndef RETORT_BASE_COMMAND_H
 #define RETORT_BASE_COMMAND_H
 #include <retort/base/log.h>

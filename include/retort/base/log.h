@@ -6,7 +6,7 @@
 #include <retort/base/json.h>
 
 typedef enum rt_log_level {
-    RT_LOG_PROGRESS, /* may be overwritten by the next line */
+    RT_LOG_PROGRESS, /* may be overwritten by the next line; an empty one takes it away */
     RT_LOG_INFO,
     RT_LOG_WARNING,
 } rt_log_level;

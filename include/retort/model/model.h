@@ -7,6 +7,7 @@
 #define RETORT_MODEL_MODEL_H
 #include <retort/graph/graph.h>
 #include <retort/model/weights.h>
+#include <retort/routers/router.h>
 
 typedef struct rt_model_inputs { /* i32 [N] each; text/batch.h */
     rt_ref ids, position, start, valid;
@@ -16,10 +17,13 @@ typedef struct rt_model_options {
     int64_t length;             /* rows of a window, T: the longest document segment */
     bool recompute;             /* blocks are recomputed in backward: less memory, same bits */
     bool trace;                 /* coherence sums of the experts; no other bit changes */
+    const rt_router *router;       /* the policy; NULL: the first of rt_routers (topk) */
+    const rt_router_state *states; /* [layers] of the policy; NULL where it has none */
 } rt_model_options;
 
 typedef struct rt_model_layer { /* of an MoE layer; null references in a dense one */
     rt_ref scores;  /* clean router logits f32 [N,E] */
+    rt_ref used;    /* those that were routed by; `scores` itself for a neutral policy */
     rt_ref weights; /* f32 [N,k] */
     rt_ref ids;     /* i32 [N,k] */
     rt_ref trace;   /* f64 [2E,D] when traced */

@@ -2,7 +2,8 @@
  *
  * For every supervised position the head forms, from the logits z of each side it has, log p = z/tau - lse with p = softmax(z/tau).
  * A record then says which sums over the vocabulary it wants (`values`, tile by tile: src/kernels/head.h), what a position's
- * value is (`finish`), and, if it can be trained on, the gradient of that value with respect to the student's logits. */
+ * value is (`finish`), and, if it can be trained on, the gradient of that value with respect to the student's logits. `needs`
+ * says what must exist: what no record needs is not computed, what several need (the exps at a temperature) is computed once. */
 #ifndef RETORT_OPS_VOCAB_LOSS_H
 #define RETORT_OPS_VOCAB_LOSS_H
 #include <retort/base/status.h>

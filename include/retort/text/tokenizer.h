@@ -35,7 +35,7 @@ void rt_spans_add(rt_spans *spans, rt_span span);
 void rt_spans_free(rt_spans *spans);
 
 /* `path`: a directory with tokenizer.json (or tokenizer.json.gz) and perhaps tokenizer_config.json, or such a file
- * itself (its neighbour tokenizer_config.json is then read too). RT_E_INPUT damaged, RT_E_UNSUPPORTED, RT_E_IO,
+ * itself (its neighbour tokenizer_config.json is then read too). RT_E_INPUT absent or damaged, RT_E_UNSUPPORTED,
  * RT_E_NOMEM. */
 rt_status rt_tokenizer_load(rt_tokenizer **out, const char *path, rt_error *err) RT_NODISCARD;
 rt_status rt_tokenizer_from_json(rt_tokenizer **out, const char *json, size_t bytes, const char *name_for_errors,

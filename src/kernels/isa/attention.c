@@ -1,9 +1,10 @@
 /* attention.c - tiled causal attention of one ISA level. Formulas and promises: ../attention.h.
  *
  * Scores are kept transposed, S[key][query]: lanes are queries, so maxima and sums run down columns, with no reductions
- * across lanes and no ragged tails. k and v are copied to contiguous padded rows once. Within a tile, queries come in blocks of 16
- * lanes; lane i of the block at query q0 sees key k0 + j when j <= limit + i, where limit = q0 - k0. A masked probability is
- * exactly 0 and adds nothing, so a row's bits are the same with and without later rows in its tile. */
+ * across lanes and no ragged tails. k and v are copied to contiguous padded rows once. Within a tile, queries come in
+ * blocks of 16 lanes; lane i of the block at query q0 sees key k0 + j when j <= limit + i, where limit = q0 - k0. A
+ * masked probability is exactly 0 and adds nothing, so a row has the same bits with and without later rows in its tile.
+ */
 #ifndef T
 #include "kernels/isa/attention.h"
 #include "kernels/isa/block.h"
@@ -37,7 +38,8 @@ static void F(transpose_queries)(const T *src, int64_t lds, int64_t n, int64_t d
             for (int64_t l = 0; l < LANES; l++) {
                 row[l] = i + l < n ? src + (i + l) * lds + c : zeros;
                 if (whole) continue;
-                for (int64_t j = 0; j < LANES; j++) part[l][j] = c + j < d && i + l < n ? src[(i + l) * lds + c + j] : 0;
+                for (int64_t j = 0; j < LANES; j++)
+                    part[l][j] = c + j < d && i + l < n ? src[(i + l) * lds + c + j] : 0;
                 row[l] = part[l];
             }
             F(transpose_block)(row, 0, dst + c * lanes + i, lanes);
@@ -50,7 +52,8 @@ static void F(transpose_queries)(const T *src, int64_t lds, int64_t n, int64_t d
 
 /* --------------------------------------------------------------- forward */
 
-/* The online softmax of 16 queries over nk more keys: s becomes exp(s - m); c = the factor for what was summed before. */
+/* The online softmax of 16 queries over nk more keys: s becomes exp(s - m); c = the factor for what was summed before.
+ */
 INLINE void F(softmax_block)(T *s, int64_t lds, int64_t nk, int64_t limit, T *m, T *l, T *c) {
     T top[LANES], sum[LANES];
     int64_t seen = least(nk, limit + LANES);
@@ -74,18 +77,20 @@ INLINE void F(softmax_block)(T *s, int64_t lds, int64_t nk, int64_t limit, T *m,
 }
 
 typedef struct F(forward_tile) {
-    T *k, *v;  /* [length, width] */
-    T *qt;     /* [head_dim, 32] */
-    T *o;      /* [32, width] */
-    T *s;      /* [512 keys, 32] */
+    T *k, *v; /* [length, width] */
+    T *qt;    /* [head_dim, 32] */
+    T *o;     /* [32, width] */
+    T *s;     /* [512 keys, 32] */
     int64_t width;
     T m[FORWARD_QUERIES], l[FORWARD_QUERIES]; /* running maximum and sum */
 } F(forward_tile);
 
-static void F(forward_keys)(const F(rt_attention_forward_call) * c, F(forward_tile) * t, int64_t q0, int64_t nq, int64_t k0, int64_t nk) {
+static void F(forward_keys)(const F(rt_attention_forward_call) * c, F(forward_tile) * t, int64_t q0, int64_t nq,
+                            int64_t k0, int64_t nk) {
     int64_t lanes = padded(nq), width = t->width;
     T factor[FORWARD_QUERIES];
-    F(block_product)(nk, lanes, c->head_dim, t->k + k0 * width, width, 1, t->qt, FORWARD_QUERIES, t->s, FORWARD_QUERIES, false);
+    F(block_product)
+    (nk, lanes, c->head_dim, t->k + k0 * width, width, 1, t->qt, FORWARD_QUERIES, t->s, FORWARD_QUERIES, false);
     for (int64_t b = 0; b < lanes; b += LANES)
         F(softmax_block)(t->s + b, FORWARD_QUERIES, nk, q0 + b - k0, t->m + b, t->l + b, factor + b);
     for (int64_t i = 0; k0 > 0 && i < nq; i++)
@@ -94,7 +99,8 @@ static void F(forward_keys)(const F(rt_attention_forward_call) * c, F(forward_ti
     F(block_product)(nq, width, nk, t->s, 1, FORWARD_QUERIES, t->v + k0 * width, width, t->o, width, k0 > 0);
 }
 
-static void F(forward_finish)(const F(rt_attention_forward_call) * c, const F(forward_tile) * t, int64_t q0, int64_t nq) {
+static void F(forward_finish)(const F(rt_attention_forward_call) * c, const F(forward_tile) * t, int64_t q0,
+                              int64_t nq) {
     for (int64_t i = 0; i < nq; i++) {
         T scale = 1 / t->l[i], *o = c->o + (q0 + i) * c->ldo;
 #pragma omp simd
@@ -128,7 +134,7 @@ static void F(forward)(const F(rt_attention_forward_call) * c, T *w) {
 typedef struct F(backward_tile) {
     T *k, *v, *dk, *dv; /* [length, width] */
     T *q, *d_o, *dq;    /* [64, width]; q times scale */
-    T *qt, *dot;        /* [head_dim, 64] */
+    T *qt, *dot, *ot;   /* [head_dim, 64]: q, do, o transposed */
     T *s, *ds;          /* [256 keys, 64] */
     int64_t width;
     T lse[BACKWARD_QUERIES], o_do[BACKWARD_QUERIES];
@@ -140,19 +146,27 @@ INLINE int64_t F(first_query)(int64_t k0, int64_t j, int64_t q0) {
     return diagonal > 0 ? diagonal / STRIP * STRIP : 0;
 }
 
-static void F(load_queries)(const F(rt_attention_backward_call) * c, F(backward_tile) * t, int64_t h, int64_t q0, int64_t nq) {
+/* o.do of 16 queries, in the order of the products that make do.v: so a row that sees one key only (o = v) has ds = 0
+ * exactly. */
+INLINE void F(column_dots)(const T *x, const T *y, int64_t d, T *out) {
+    T s[LANES] = {0};
+    for (int64_t j = 0; j < d; j++)
+        EACH_LANE(i) s[i] = F(fma)(x[j * BACKWARD_QUERIES + i], y[j * BACKWARD_QUERIES + i], s[i]);
+    memcpy(out, s, sizeof s);
+}
+
+static void F(load_queries)(const F(rt_attention_backward_call) * c, F(backward_tile) * t, int64_t h, int64_t q0,
+                            int64_t nq) {
     int64_t d = c->head_dim, at = h * d, width = t->width;
     const T *o = c->o + q0 * c->ldo + at;
     F(copy_rows)(c->q + q0 * c->ldq + at, c->ldq, nq, d, c->scale, t->q, width);
     F(copy_rows)(c->d_o + q0 * c->ldo + at, c->ldo, nq, d, 1, t->d_o, width);
     F(transpose_queries)(t->q, width, nq, d, 1, t->qt, BACKWARD_QUERIES);
     F(transpose_queries)(t->d_o, width, nq, d, 1, t->dot, BACKWARD_QUERIES);
-    for (int64_t i = 0; i < BACKWARD_QUERIES; i++) {
-        T s = 0;
-        for (int64_t j = 0; i < nq && j < d; j++) s = F(fma)(o[i * c->ldo + j], t->d_o[i * width + j], s);
-        t->o_do[i] = s;
+    F(transpose_queries)(o, c->ldo, nq, d, 1, t->ot, BACKWARD_QUERIES);
+    for (int64_t b = 0; b < padded(nq); b += LANES) F(column_dots)(t->ot + b, t->dot + b, d, t->o_do + b);
+    for (int64_t i = 0; i < BACKWARD_QUERIES; i++)
         t->lse[i] = i < nq ? c->lse[(q0 + i) * c->ldlse + h * c->lse_head] : 0;
-    }
 }
 
 /* s = p = exp(s - lse), ds = p (dp - o.do); masked ones 0. */
@@ -172,7 +186,8 @@ static void F(probabilities)(F(backward_tile) * t, int64_t q0, int64_t lanes, in
     }
 }
 
-static void F(backward_keys)(const F(rt_attention_backward_call) * c, F(backward_tile) * t, int64_t q0, int64_t nq, int64_t k0, int64_t nk) {
+static void F(backward_keys)(const F(rt_attention_backward_call) * c, F(backward_tile) * t, int64_t q0, int64_t nq,
+                             int64_t k0, int64_t nk) {
     int64_t lanes = padded(nq), width = t->width, d = c->head_dim, ld = BACKWARD_QUERIES;
     const T *k = t->k + k0 * width, *v = t->v + k0 * width;
     for (int64_t b = 0; b < lanes; b += STRIP) { /* each strip of queries: only the keys it sees */
@@ -212,6 +227,7 @@ static F(backward_tile) F(backward_arrays)(int64_t n, int64_t width, T *w) {
     t.dq = F(take)(&w, queries);
     t.qt = F(take)(&w, queries);
     t.dot = F(take)(&w, queries);
+    t.ot = F(take)(&w, queries);
     t.s = F(take)(&w, scores);
     t.ds = F(take)(&w, scores);
     return t;

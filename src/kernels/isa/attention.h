@@ -3,8 +3,8 @@
 #define RETORT_KERNELS_ISA_ATTENTION_H
 #include "kernels/attention.h"
 
-/* Constants: they fix the order of sums, hence the bits. Multiples of 32 that divide each other, so that every query tile
- * meets every key tile that starts before its end. */
+/* Constants: they fix the order of sums, hence the bits. Multiples of 32 that divide each other, so that every query
+ * tile meets every key tile that starts before its end. */
 enum { FORWARD_QUERIES = 32, FORWARD_KEYS = 512, BACKWARD_QUERIES = 64, BACKWARD_KEYS = 256, STRIP = 32 };
 
 typedef struct rt_attention_kernels {

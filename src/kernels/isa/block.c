@@ -1,7 +1,7 @@
 /* block.c - the register-block product of one ISA level; see block.h.
  *
- * A block of rows x vectors sums stays in registers over all of K, everything unrolled by constant arguments. UBSan's checks
- * on each unrolled address would make this file take minutes to compile; ASan's stay. */
+ * A block of rows x vectors sums stays in registers over all of K, everything unrolled by constant arguments. UBSan's
+ * checks on each unrolled address would make this file take minutes to compile; ASan's stay. */
 #ifndef T
 #include "kernels/isa/block.h"
 #if defined __x86_64__
@@ -17,11 +17,19 @@ typedef float vec_at_f32 __attribute__((vector_size(VECTOR_BYTES), may_alias, al
 typedef double vec_at_f64 __attribute__((vector_size(VECTOR_BYTES), may_alias, aligned(sizeof(double))));
 
 #if defined __AVX512F__
-INLINE vec_f32 vec_fma_f32(vec_f32 a, vec_f32 b, vec_f32 c) { return (vec_f32)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c); }
-INLINE vec_f64 vec_fma_f64(vec_f64 a, vec_f64 b, vec_f64 c) { return (vec_f64)_mm512_fmadd_pd((__m512d)a, (__m512d)b, (__m512d)c); }
+INLINE vec_f32 vec_fma_f32(vec_f32 a, vec_f32 b, vec_f32 c) {
+    return (vec_f32)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+}
+INLINE vec_f64 vec_fma_f64(vec_f64 a, vec_f64 b, vec_f64 c) {
+    return (vec_f64)_mm512_fmadd_pd((__m512d)a, (__m512d)b, (__m512d)c);
+}
 #elif defined __FMA__
-INLINE vec_f32 vec_fma_f32(vec_f32 a, vec_f32 b, vec_f32 c) { return (vec_f32)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c); }
-INLINE vec_f64 vec_fma_f64(vec_f64 a, vec_f64 b, vec_f64 c) { return (vec_f64)_mm256_fmadd_pd((__m256d)a, (__m256d)b, (__m256d)c); }
+INLINE vec_f32 vec_fma_f32(vec_f32 a, vec_f32 b, vec_f32 c) {
+    return (vec_f32)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+}
+INLINE vec_f64 vec_fma_f64(vec_f64 a, vec_f64 b, vec_f64 c) {
+    return (vec_f64)_mm256_fmadd_pd((__m256d)a, (__m256d)b, (__m256d)c);
+}
 #else
 INLINE vec_f32 vec_fma_f32(vec_f32 a, vec_f32 b, vec_f32 c) { return a * b + c; }
 INLINE vec_f64 vec_fma_f64(vec_f64 a, vec_f64 b, vec_f64 c) { return a * b + c; }
@@ -71,19 +79,36 @@ INLINE NO_UBSAN void F(block_fixed)(const int rows, const int vectors, const F(b
 
 INLINE NO_UBSAN void F(block_rows)(int rows, const int vectors, const F(block_operands) * o) {
     switch (rows) {
-    case 1: F(block_fixed)(1, vectors, o); break;
-    case 2: F(block_fixed)(2, vectors, o); break;
-    case 3: F(block_fixed)(3, vectors, o); break;
-    case 4: F(block_fixed)(4, vectors, o); break;
+    case 1:
+        F(block_fixed)(1, vectors, o);
+        break;
+    case 2:
+        F(block_fixed)(2, vectors, o);
+        break;
+    case 3:
+        F(block_fixed)(3, vectors, o);
+        break;
+    case 4:
+        F(block_fixed)(4, vectors, o);
+        break;
 #if defined __AVX2__
-    case 5: F(block_fixed)(5, vectors, o); break;
-    case 6: F(block_fixed)(6, vectors, o); break;
+    case 5:
+        F(block_fixed)(5, vectors, o);
+        break;
+    case 6:
+        F(block_fixed)(6, vectors, o);
+        break;
 #endif
 #if defined __AVX512F__
-    case 7: F(block_fixed)(7, vectors, o); break;
-    case 8: F(block_fixed)(8, vectors, o); break;
+    case 7:
+        F(block_fixed)(7, vectors, o);
+        break;
+    case 8:
+        F(block_fixed)(8, vectors, o);
+        break;
 #endif
-    default: break;
+    default:
+        break;
     }
 }
 static NOINLINE NO_UBSAN void F(block_1)(int rows, const F(block_operands) * o) { F(block_rows)(rows, 1, o); }
@@ -98,17 +123,20 @@ static NOINLINE NO_UBSAN void F(block_3)(int rows, const F(block_operands) * o) 
 /* How many vectors wide the next column of blocks is; 4 left are two of 2, not 3 and 1. */
 INLINE int F(block_width)(int64_t left) { return left == 4 ? 2 : left < BLOCK_VECTORS ? (int)left : BLOCK_VECTORS; }
 
-NO_UBSAN void F(block_product)(int64_t m, int64_t n, int64_t K, const T *A, int64_t rs, int64_t cs, const T *B, int64_t ldb, T *C,
-                             int64_t ldc, bool add) {
+NO_UBSAN void F(block_product)(int64_t m, int64_t n, int64_t K, const T *A, int64_t rs, int64_t cs, const T *B,
+                               int64_t ldb, T *C, int64_t ldc, bool add) {
     const int64_t width = VECTOR_BYTES / (int64_t)sizeof(T);
     for (int64_t j = 0; j < n;) {
         int vectors = F(block_width)((n - j) / width);
         for (int64_t i = 0; i < m; i += BLOCK_ROWS) {
             int rows = m - i < BLOCK_ROWS ? (int)(m - i) : BLOCK_ROWS;
             F(block_operands) o = {K, A + i * rs, rs, cs, B + j, ldb, C + i * ldc + j, ldc, add};
-            if (vectors == 3) F(block_3)(rows, &o);
-            else if (vectors == 2) F(block_2)(rows, &o);
-            else F(block_1)(rows, &o);
+            if (vectors == 3)
+                F(block_3)(rows, &o);
+            else if (vectors == 2)
+                F(block_2)(rows, &o);
+            else
+                F(block_1)(rows, &o);
         }
         j += vectors * width;
     }

@@ -1,7 +1,8 @@
 /* convert.c - half conversions and 16-row transposes of one ISA level.
  *
- * f16 uses the instructions of F16C or AVX-512 where they exist (gcc 12 does not vectorise _Float16 casts), else integer
- * arithmetic; bf16 is integer arithmetic everywhere. The same bits as the scalar functions of tensor/dtype.c. */
+ * f16 uses the instructions of F16C or AVX-512 where they exist (gcc 12 does not vectorise _Float16 casts), else
+ * integer arithmetic; bf16 is integer arithmetic everywhere. The same bits as the scalar functions of tensor/dtype.c.
+ */
 #include "kernels/isa/convert.h"
 #include "kernels/isa/transpose.h"
 
@@ -13,7 +14,9 @@ typedef union bits {
 /* --------------------------------------------------------------- blocks of 16 */
 
 #if defined __AVX512F__
-INLINE void load_block_f16(const uint16_t *x, float *y) { _mm512_storeu_ps(y, _mm512_cvtph_ps(_mm256_loadu_si256((const void *)x))); }
+INLINE void load_block_f16(const uint16_t *x, float *y) {
+    _mm512_storeu_ps(y, _mm512_cvtph_ps(_mm256_loadu_si256((const void *)x)));
+}
 INLINE void store_block_f16(const float *x, uint16_t *y) {
     _mm256_storeu_si256((void *)y, _mm512_cvtps_ph(_mm512_loadu_ps(x), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
 }
@@ -29,7 +32,8 @@ INLINE void store_block_f16(const float *x, uint16_t *y) {
 INLINE void load_block_f16(const uint16_t *x, float *y) {
     EACH_LANE(l) {
         uint32_t h = x[l], sign = (h & 0x8000u) << 16, m = h & 0x7fffu;
-        bits finite = {.u = m << 13}, out; /* the exponent is 112 too small: a multiplication sets it right, subnormals too */
+        bits finite = {.u = m << 13},
+             out; /* the exponent is 112 too small: a multiplication sets it right, subnormals too */
         finite.f *= 0x1p112f;
         uint32_t special = 0x7f800000u | (m > 0x7c00u ? 0x400000u : 0) | m << 13;
         out.u = sign | (m >= 0x7c00u ? special : finite.u);
@@ -64,7 +68,8 @@ INLINE void store_block_bf16(const float *x, uint16_t *y) {
     }
 }
 
-/* Ors into `over` a bit of every finite value whose magnitude has at least the bits `limit`: it will round to infinity. */
+/* Ors into `over` a bit of every finite value whose magnitude has at least the bits `limit`: it will round to infinity.
+ */
 INLINE void overflow_block(const float *x, uint32_t limit, uint32_t *over) {
     EACH_LANE(l) {
         bits b = {.f = x[l]};
@@ -131,8 +136,12 @@ INLINE bool round_row(store_block *store, load_block *load, uint32_t limit, floa
 
 static void load_f16(const uint16_t *src, float *dst, int64_t n) { load_row(load_block_f16, src, dst, n); }
 static void load_bf16(const uint16_t *src, float *dst, int64_t n) { load_row(load_block_bf16, src, dst, n); }
-static bool store_f16(const float *src, uint16_t *dst, int64_t n) { return store_row(store_block_f16, F16_LIMIT, src, dst, n); }
-static bool store_bf16(const float *src, uint16_t *dst, int64_t n) { return store_row(store_block_bf16, BF16_LIMIT, src, dst, n); }
+static bool store_f16(const float *src, uint16_t *dst, int64_t n) {
+    return store_row(store_block_f16, F16_LIMIT, src, dst, n);
+}
+static bool store_bf16(const float *src, uint16_t *dst, int64_t n) {
+    return store_row(store_block_bf16, BF16_LIMIT, src, dst, n);
+}
 static bool round_f16(float *x, int64_t n) { return round_row(store_block_f16, load_block_f16, F16_LIMIT, x, n); }
 static bool round_bf16(float *x, int64_t n) { return round_row(store_block_bf16, load_block_bf16, BF16_LIMIT, x, n); }
 

@@ -231,17 +231,21 @@ static void F(kl_grad)(const rt_head_tile *t, double factor) {
         dz[v + n + l] += gain[n + l] * (f * (b - a));
     }
 }
-/* kl and kl_grad with the same exps: the hot loop of training. Same bits as the two. */
-static void F(kl_both)(const rt_head_tile *t, double factor) {
+/* kl and kl_grad with the same exps: the hot loop of training, usually the first to write dz. Same bits as the two. */
+INLINE void F(kl_both_loop)(const rt_head_tile *t, T f, bool fresh) {
     F(view) p = F(view_of)(t, RT_HEAD_TEACHER), q = F(view_of)(t, RT_HEAD_STUDENT);
-    const T *gain = t->gain, f = (T)factor;
-    T *dz = F(sum_of_gradients)(t), *s = t->sum[0];
+    const T *gain = t->gain;
+    T *dz = t->dz, *s = t->sum[0];
     memset(s, 0, (size_t)t->rows * sizeof(T));
     for (int64_t v = 0; v < t->ids * t->rows; v += t->rows) EACH_BLOCK(n, t->rows) EACH_LANE(l) {
         T lp = F(log_prob)(&p, v, n + l), lq = F(log_prob)(&q, v, n + l), a = F(exp)(lp), b = F(exp)(lq);
         s[n + l] += F(kl_term)(a, b, lp - lq);
-        dz[v + n + l] += gain[n + l] * (f * (b - a));
+        dz[v + n + l] = (fresh ? 0 : dz[v + n + l]) + gain[n + l] * (f * (b - a));
     }
+}
+static void F(kl_both)(const rt_head_tile *t, double factor) {
+    if (t->fresh) F(kl_both_loop)(t, (T)factor, true);
+    else F(kl_both_loop)(t, (T)factor, false);
 }
 
 static void F(reverse_grad)(const rt_head_tile *t, double factor) {

@@ -1,9 +1,9 @@
-/* lanes.h - what the row kernels of every level share: blocks of 16 lanes, multiply-add, exp. Included by isa/ sources only.
+/* lanes.h - what the row kernels of every level share: blocks of 16 lanes, multiply-add, exp.
  *
- * Sums are kept in 16 lanes by hand: the compiler may not reassociate, and a fixed order gives the same bits for 4, 8 and
- * 16 lanes of hardware. The loops over lanes are `omp simd` so that the compiler makes whole vectors of them; a loop with a
- * run-time bound would get a scalar tail, which for exp costs as much as a whole row (design/performance.md), so tails go
- * through a padded copy. */
+ * Sums are kept in 16 lanes by hand: the compiler may not reassociate, and a fixed order gives the same bits for 4, 8
+ * and 16 lanes of hardware. The loops over lanes are `omp simd` so that the compiler makes whole vectors of them; a
+ * loop with a run-time bound would get a scalar tail, which for exp costs as much as a whole row
+ * (design/performance.md), so tails go through a padded copy. */
 #ifndef T
 #ifndef RETORT_KERNELS_LANES_H
 #define RETORT_KERNELS_LANES_H
@@ -15,9 +15,9 @@
 
 enum { LANES = 16 };
 #define EACH_LANE(l) _Pragma("omp simd") for (int l = 0; l < LANES; l++)
-#define INLINE static inline __attribute__((always_inline, unused))
+#define INLINE       static inline __attribute__((always_inline, unused))
 
-/* a b + c: fused where the processor can (v3, v4), else two roundings; calling libm's fmaf on v2 would be 50 times slower. */
+/* a b + c: fused where the processor can (v3, v4), else two roundings; calling libm's fmaf on v2 is far slower. */
 INLINE float fma_f32(float a, float b, float c) {
 #ifdef __FMA__
     return __builtin_fmaf(a, b, c);
@@ -33,8 +33,9 @@ INLINE double fma_f64(double a, double b, double c) {
 #endif
 }
 
-/* exp for f32: x = n ln2 + r, |r| <= ln2/2; exp r by the polynomial of Cephes' expf (Moshier); 2^n by adding n to the exponent.
- * At most 1.01 ulp. 0 below -87.3 (the true value nears the subnormals), infinite above 88.72283, NaN stays NaN. */
+/* exp for f32: x = n ln2 + r, |r| <= ln2/2; exp r by the polynomial of Cephes' expf (Moshier); 2^n by adding n to the
+ * exponent. At most 1.01 ulp. 0 below -87.3 (the true value nears the subnormals), infinite above 88.72283, NaN stays
+ * NaN. */
 INLINE float exp_in_range_f32(float x) { /* -87.3 <= x <= 88.72283 */
     const float shift = 0x1.8p23f;       /* adding it rounds to an integer */
     union {
@@ -84,5 +85,16 @@ INLINE T F(lanes_max)(const T *lane) {
 INLINE const T *F(lanes_tail)(const T *x, int64_t whole, int64_t n, T pad, T block[LANES]) {
     for (int l = 0; l < LANES; l++) block[l] = whole + l < n ? x[whole + l] : pad;
     return block;
+}
+/* sum x y, in 16 lanes. */
+INLINE T F(lanes_dot)(const T *x, const T *y, int64_t n) {
+    T s[LANES] = {0}, a[LANES], b[LANES];
+    int64_t whole = n / LANES * LANES;
+    for (int64_t i = 0; i < whole; i += LANES) EACH_LANE(l) s[l] = F(fma)(x[i + l], y[i + l], s[l]);
+    if (whole < n) {
+        F(lanes_tail)(x, whole, n, 0, a), F(lanes_tail)(y, whole, n, 0, b);
+        EACH_LANE(l) s[l] = F(fma)(a[l], b[l], s[l]);
+    }
+    return F(lanes_sum)(s);
 }
 #endif

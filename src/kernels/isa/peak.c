@@ -2,7 +2,8 @@
 #include "kernels/isa/block.h"
 #include "kernels/isa/peak.h"
 
-/* The register block of the products itself, on operands of one cache line's reach (K rows of 64-byte vectors, ld 0). */
+/* The register block of the products itself, on operands of one cache line's reach (K rows of 64-byte vectors, ld 0).
+ */
 static double multiply_adds(int64_t rounds, float *sink) {
     _Alignas(64) float a[BLOCK_ROWS * 8] = {0}, b[64] = {0};
     enum { DEPTH = 4096 };

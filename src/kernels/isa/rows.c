@@ -13,17 +13,8 @@ static int64_t whole_blocks(int64_t n) { return n / LANES * LANES; }
 
 /* --------------------------------------------------------------- sums */
 
-static T F(dot)(const T *x, const T *y, int64_t n) {
-    T s[LANES] = {0}, a[LANES], b[LANES];
-    int64_t whole = whole_blocks(n);
-    for (int64_t i = 0; i < whole; i += LANES) EACH_LANE(l) s[l] = F(fma)(x[i + l], y[i + l], s[l]);
-    if (whole < n) {
-        F(lanes_tail)(x, whole, n, 0, a), F(lanes_tail)(y, whole, n, 0, b);
-        EACH_LANE(l) s[l] = F(fma)(a[l], b[l], s[l]);
-    }
-    return F(lanes_sum)(s);
-}
-static T F(sumsq)(const T *x, int64_t n) { return F(dot)(x, x, n); }
+static T F(dot)(const T *x, const T *y, int64_t n) { return F(lanes_dot)(x, y, n); }
+static T F(sumsq)(const T *x, int64_t n) { return F(lanes_dot)(x, x, n); }
 
 static T F(sum)(const T *x, int64_t n) {
     T s[LANES] = {0}, a[LANES];
@@ -147,9 +138,7 @@ static void F(rms_backward)(const T *x, const T *w, T r, const T *dy, T *dx, T *
 
 /* --------------------------------------------------------------- SwiGLU */
 
-INLINE void F(swiglu_block)(const T *g, const T *u, T *a) {
-    EACH_LANE(l) a[l] = g[l] / (1 + F(exp)(-g[l])) * u[l];
-}
+INLINE void F(swiglu_block)(const T *g, const T *u, T *a) { EACH_LANE(l) a[l] = g[l] / (1 + F(exp)(-g[l])) * u[l]; }
 static void F(swiglu)(const T *g, const T *u, T *a, int64_t n) {
     int64_t whole = whole_blocks(n);
     T tg[LANES], tu[LANES];

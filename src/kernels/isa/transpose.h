@@ -24,8 +24,10 @@ INLINE void transpose_block_f32(const float *const *row, int64_t column, float *
             r[4 * i + 2 * j + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(a, b));
         }
     for (int i = 0; i < 4; i++) {
-        __m512 ab_even = _mm512_shuffle_f32x4(r[i], r[4 + i], 0x88), ab_odd = _mm512_shuffle_f32x4(r[i], r[4 + i], 0xdd);
-        __m512 cd_even = _mm512_shuffle_f32x4(r[8 + i], r[12 + i], 0x88), cd_odd = _mm512_shuffle_f32x4(r[8 + i], r[12 + i], 0xdd);
+        __m512 ab_even = _mm512_shuffle_f32x4(r[i], r[4 + i], 0x88),
+               ab_odd = _mm512_shuffle_f32x4(r[i], r[4 + i], 0xdd);
+        __m512 cd_even = _mm512_shuffle_f32x4(r[8 + i], r[12 + i], 0x88),
+               cd_odd = _mm512_shuffle_f32x4(r[8 + i], r[12 + i], 0xdd);
         _mm512_storeu_ps(dst + i * ldd, _mm512_shuffle_f32x4(ab_even, cd_even, 0x88));
         _mm512_storeu_ps(dst + (8 + i) * ldd, _mm512_shuffle_f32x4(ab_even, cd_even, 0xdd));
         _mm512_storeu_ps(dst + (4 + i) * ldd, _mm512_shuffle_f32x4(ab_odd, cd_odd, 0x88));

@@ -1,0 +1,19 @@
+/* corpus_set.h - the data of a job: tokenizer, tokens, what is trained on and what is held out. */
+#ifndef RETORT_TRAIN_CORPUS_SET_H
+#define RETORT_TRAIN_CORPUS_SET_H
+#include <retort/text/encode.h>
+#include <retort/train/job.h>
+
+typedef struct rt_corpus_set {
+    rt_tokenizer *tokenizer; /* NULL: shards without one */
+    rt_tokenizer_vocab vocab;
+    rt_token_stream *train_stream, *valid_stream;
+    rt_token_view train, valid; /* valid: its own stream, or the end of the training tokens (decisions.md, 14) */
+    bool held_out;
+    char train_hash[65], valid_hash[65];
+} rt_corpus_set;
+
+/* `tokenizer_dir`: where to look when the job names none (the teacher's or the checkpoint's directory); NULL: nowhere. */
+rt_status rt_corpus_set_open(rt_corpus_set *c, const rt_job *job, const char *tokenizer_dir, rt_error *err) RT_NODISCARD;
+void rt_corpus_set_close(rt_corpus_set *c);
+#endif

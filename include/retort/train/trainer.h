@@ -1,0 +1,74 @@
+/* trainer.h - a run in memory: teacher, student, projector, data, one optimizer step at a time.
+ *
+ *   rt_trainer_open -> (rt_trainer_begin | rt_trainer_restore) -> rt_trainer_step ... rt_trainer_evaluate ... rt_trainer_save
+ * A step is: the whole optimizer batch (so N is known), micro-batches of teacher, projector, student forward and backward,
+ * one optimizer step, then the one place where state changes: averages, router state, projector. */
+#ifndef RETORT_TRAIN_TRAINER_H
+#define RETORT_TRAIN_TRAINER_H
+#include <retort/text/loader.h>
+#include <retort/train/corpus_set.h>
+#include <retort/train/evaluate.h>
+#include <retort/train/frozen.h>
+#include <retort/train/student.h>
+
+enum { RT_OBJECTIVE_MAX = RT_HEAD_TERMS_MAX };
+/* The objective, resolved: vocabulary losses are terms of the head, router losses are nodes. */
+typedef struct rt_objective {
+    rt_head_term terms[RT_OBJECTIVE_MAX];
+    const rt_job_objective *term_of[RT_OBJECTIVE_MAX], *balance, *router_z; /* NULL: not in the objective */
+    int n_terms;
+    double temperature; /* of the distillation loss; what evaluation reports as `kl` */
+} rt_objective;
+
+typedef struct rt_trainer {
+    const rt_job *job;
+    rt_model_config config;
+    rt_objective objective;
+    rt_corpus_set data;
+    rt_frozen teacher_files;
+    rt_forward teacher;
+    rt_hf_hash teacher_hash;
+    rt_projector *projector;
+    rt_projection *projection;
+    rt_student student;
+    const rt_router *router;
+    rt_router_state *router_states; /* [layers] */
+    rt_ema *ema;                    /* [layers]: phi of each expert */
+    rt_expert_coherence *phi;       /* [experts] working memory */
+    double *slow;                   /* [experts] working memory */
+    rt_step_graph graph;
+    rt_measures measures;
+    rt_evaluator *evaluator;
+    rt_windows valid_windows;
+    rt_loader *loader;
+    int64_t step, tokens;           /* optimizer steps done; supervised tokens seen */
+    int64_t best_step;
+    double best_ce;                 /* of the evaluations; best_step -1: none yet */
+} rt_trainer;
+
+typedef struct rt_step_report {
+    int64_t step, tokens;     /* after the step; supervised tokens of the step */
+    double lr, total;         /* total: the objective's value */
+    rt_optim_stats optim;
+    double seconds;
+} rt_step_report;
+
+/* Everything is opened, checked and planned, nothing is computed. head_rows 0: from the budget. The job is borrowed. */
+rt_status rt_trainer_open(rt_trainer **out, const rt_job *job, int64_t head_rows, rt_error *err) RT_NODISCARD;
+void rt_trainer_close(rt_trainer *t); /* NULL is fine */
+/* Step 0: initial weights, and the projector's closed form and pre-fit (each: told of its steps; false interrupts). */
+rt_status rt_trainer_begin(rt_trainer *t, bool (*each)(void *context, int64_t step, double ce), void *context, rt_error *err) RT_NODISCARD;
+/* One optimizer step. After RT_E_NUMERIC nothing has changed. */
+rt_status rt_trainer_step(rt_trainer *t, rt_step_report *r, rt_error *err) RT_NODISCARD;
+/* Of the validation data; remembers the best. Changes nothing else. */
+rt_status rt_trainer_evaluate(rt_trainer *t, rt_evaluation *v, rt_error *err) RT_NODISCARD;
+
+/* A checkpoint under ROOT/step-...; facts (borrowed) go into the manifest beside the configuration and the policy. */
+rt_status rt_trainer_save(rt_trainer *t, const char *root, const json_t *facts, rt_error *err) RT_NODISCARD;
+/* Continues from a verified checkpoint directory. */
+rt_status rt_trainer_restore(rt_trainer *t, const char *checkpoint, rt_error *err) RT_NODISCARD;
+
+/* Value, weight of objective entry i (as in the job) over the last step. */
+double rt_trainer_objective_value(const rt_trainer *t, int64_t i);
+rt_precision rt_job_student_precision(const rt_job *job);
+#endif

@@ -1,0 +1,60 @@
+/* corpus_set.c - opening the data of a job. */
+#include <retort/base/file.h>
+#include <retort/train/corpus_set.h>
+#include <stdio.h>
+
+static bool has_tokenizer(const char *dir) {
+    char path[4096];
+    snprintf(path, sizeof path, "%s/tokenizer.json", dir);
+    if (rt_file_exists(path)) return true;
+    snprintf(path, sizeof path, "%s/tokenizer.json.gz", dir);
+    return rt_file_exists(path);
+}
+
+static rt_status open_tokenizer(rt_corpus_set *c, const char *given, const char *fallback, rt_error *err) {
+    const char *path = given ? given : fallback && has_tokenizer(fallback) ? fallback : NULL;
+    if (!path) return RT_OK;
+    RT_TRY(rt_tokenizer_load(&c->tokenizer, path, err));
+    return rt_tokenizer_vocab_make(&c->vocab, c->tokenizer, err);
+}
+
+static rt_status load(rt_token_stream **s, rt_corpus_set *c, const rt_job_data *d, const rt_strings *files, rt_error *err) {
+    rt_corpus_options o = {.separator = d->separator, .key = d->text_key};
+    return rt_token_stream_load(s, files->item, (int)files->count, &o, c->tokenizer, c->tokenizer ? &c->vocab : NULL, err);
+}
+
+static rt_status views(rt_corpus_set *c, const rt_job *job, rt_error *err) {
+    if (c->valid_stream) {
+        c->train = rt_token_stream_all(c->train_stream);
+        c->valid = rt_token_stream_all(c->valid_stream);
+        return RT_OK;
+    }
+    c->held_out = true;
+    return rt_token_stream_split(c->train_stream, job->data.valid_fraction, &c->train, &c->valid, err);
+}
+
+static rt_status open_all(rt_corpus_set *c, const rt_job *job, const char *dir, rt_error *err) {
+    if (job->data.train.count == 0) return rt_fail(err, RT_E_CONFIG, "data.train is not set: there is nothing to train on");
+    RT_TRY(open_tokenizer(c, job->data.tokenizer, dir, err));
+    RT_TRY(load(&c->train_stream, c, &job->data, &job->data.train, err));
+    if (job->data.valid.count) RT_TRY(load(&c->valid_stream, c, &job->data, &job->data.valid, err));
+    RT_TRY(views(c, job, err));
+    rt_token_view_hash(&c->train, c->train_hash);
+    rt_token_view_hash(&c->valid, c->valid_hash);
+    return RT_OK;
+}
+
+rt_status rt_corpus_set_open(rt_corpus_set *c, const rt_job *job, const char *tokenizer_dir, rt_error *err) {
+    *c = (rt_corpus_set){0};
+    rt_status s = open_all(c, job, tokenizer_dir, err);
+    if (s != RT_OK) rt_corpus_set_close(c);
+    return s;
+}
+
+void rt_corpus_set_close(rt_corpus_set *c) {
+    rt_token_stream_free(c->train_stream);
+    rt_token_stream_free(c->valid_stream);
+    rt_tokenizer_vocab_free(&c->vocab);
+    rt_tokenizer_free(c->tokenizer);
+    *c = (rt_corpus_set){0};
+}

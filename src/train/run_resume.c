@@ -1,0 +1,69 @@
+/* run_resume.c - finding where to continue, and refusing to continue something else. */
+#include "train/run_private.h"
+#include <retort/base/file.h>
+#include <retort/io/checkpoint.h>
+#include <retort/base/threads.h>
+#include <string.h>
+
+static void damaged(void *context, const char *reason) {
+    (void)context;
+    rt_log(RT_LOG_WARNING, "passed over a damaged checkpoint: %s", reason);
+}
+
+/* Keys that a continued run may change: they do not enter any number of the run. */
+static bool may_change(const char *section, const char *key) {
+    static const char *const free_keys[] = {"out", "stop_after", "threads", "keep", "log_every", "save_every", NULL};
+    if (strcmp(section, "run") != 0) return false;
+    for (int i = 0; free_keys[i]; i++)
+        if (strcmp(key, free_keys[i]) == 0) return true;
+    return false;
+}
+
+static rt_status differs(const char *checkpoint, const char *section, const char *key, const json_t *stored, const json_t *now, rt_error *err) {
+    rt_buf a = {0}, b = {0};
+    rt_json_dump(stored ? stored : json_null(), 0, &a);
+    rt_json_dump(now ? now : json_null(), 0, &b);
+    rt_status s = rt_fail(err, RT_E_CONFIG, "cannot resume %s: %s%s%s was %.80s there and is %.80s now", checkpoint, section, *key ? "." : "", key,
+                          a.data ? a.data : "?", b.data ? b.data : "?");
+    rt_buf_free(&a), rt_buf_free(&b);
+    return s;
+}
+
+static rt_status same_section(const char *checkpoint, const char *section, json_t *stored, json_t *now, rt_error *err) {
+    const char *key;
+    json_t *value;
+    if (!json_is_object(now)) return json_equal(stored, now) ? RT_OK : differs(checkpoint, section, "", stored, now, err);
+    json_object_foreach(now, key, value) {
+        json_t *before = json_object_get(stored, key);
+        if (!may_change(section, key) && !json_equal(before, value)) return differs(checkpoint, section, key, before, value, err);
+    }
+    return RT_OK;
+}
+
+static rt_status same_job(const rt_job *job, const char *checkpoint, json_t *manifest, rt_error *err) {
+    json_t *now = rt_job_json(job), *stored = json_object_get(manifest, "configuration"), *value;
+    const char *section;
+    rt_status s = now ? RT_OK : rt_fail(err, RT_E_NOMEM, "out of memory: configuration");
+    json_object_foreach(now, section, value)
+        if (s == RT_OK) s = same_section(checkpoint, section, json_object_get(stored, section), value, err);
+    json_decref(now);
+    return s;
+}
+
+rt_status rt_resume_find(rt_run_state *r, char **checkpoint, int64_t *keep, int64_t *head_rows, rt_error *err) {
+    rt_checkpoint_listener listener = {damaged, NULL};
+    json_t *manifest;
+    int64_t step;
+    *keep = *head_rows = 0;
+    RT_TRY(rt_checkpoint_newest(r->root, &listener, checkpoint, &step, err));
+    if (!*checkpoint) return RT_OK;
+    RT_TRY(rt_checkpoint_manifest(*checkpoint, &manifest, err));
+    rt_status s = same_job(r->job, *checkpoint, manifest, err);
+    *keep = json_integer_value(json_object_get(manifest, "log_bytes"));
+    *head_rows = json_integer_value(json_object_get(manifest, "head_rows"));
+    const char *version = json_string_value(json_object_get(manifest, "version"));
+    if (version && strcmp(version, RT_VERSION) != 0)
+        rt_log(RT_LOG_WARNING, "%s was written by version %s, this is %s: bits may differ from an uninterrupted run", *checkpoint, version, RT_VERSION);
+    json_decref(manifest);
+    return s;
+}
