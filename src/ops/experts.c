@@ -7,8 +7,9 @@
  * bits depend neither on its expert's load nor on its place (decisions.md, 2): only the products' free dimension varies.
  *
  * Backward keeps x, w, H and the places; an expert is one task, its tiles in order, so that all of it stays in one core's
- * cache. With dO[i] = dy[n]: dA = down dO^T; dw = sum_f a dA; H is overwritten by its gradient for w dA (it is read nowhere
- * else); dX = dH^T gate_up; dgate_up += dH X; ddown += (w A) dO. dx gathers dX in the order of j.
+ * cache. With dO[i] = dy[n]: dA = down dO^T; dw = sum_f a dA; H is overwritten by its gradient for w dA (nobody else reads
+ * it, so a backward pass needs a forward pass of its own); dX = dH^T gate_up; dgate_up += dH X; ddown += (w A) dO. dx
+ * gathers dX in the order of j.
  *
  * trace: f64 sums of the experts' outputs, see ops.h. Taken from each tile while it is in cache, summed in fixed order.
  * Layouts and what they gain: performance.md; MoE as grouped rows: Gale et al. 2022 (MegaBlocks). */

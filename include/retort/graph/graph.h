@@ -51,7 +51,7 @@ void rt_graph_cache_budget(rt_graph *g, int64_t bytes);
 rt_status rt_graph_plan(rt_graph *g, bool train, rt_error *err) RT_NODISCARD;
 rt_status rt_graph_forward(rt_graph *g, rt_error *err) RT_NODISCARD;
 rt_status rt_graph_backward(rt_graph *g, rt_error *err) RT_NODISCARD;
-/* Runs forward node by node and names the first operation whose output holds a non-finite number. RT_OK if none does. */
+/* Runs forward again, slowly, and names the first operation whose output holds a non-finite number. RT_OK if none does. */
 rt_status rt_graph_find_nonfinite(rt_graph *g, rt_error *err) RT_NODISCARD;
 
 /* ------------------------------------------------------------------ reading */

@@ -49,7 +49,7 @@ typedef struct rt_routing {
 rt_routing rt_route(rt_graph *g, rt_ref scores, int64_t k, bool renormalise, rt_prec p, const char *role);
 
 /* y[n] = sum_j weights[n,j] * down_e(silu(gate_e x) * up_e x), e = ids[n,j], j in order.   x [N,D] (in), gate_up [E,2F,D]
- * (weight; gate rows first), down [E,F,D] (weight; transposed: feature-major), valid i32 [N] -> [N,D] (out).
+ * (weight; gate rows first), down [E,F,D] (weight; transposed: feature-major), valid i32 [N] (null: all) -> [N,D] (out).
  * trace (optional): f64 [2E,D]: rows 0..E: sum over valid tokens of expert e's unweighted outputs; rows E..2E: of its
  * weighted outputs. Asking for it changes no other bit. */
 rt_ref rt_experts(rt_graph *g, rt_ref x, rt_routing r, rt_ref valid, rt_ref gate_up, rt_ref down, rt_ref *trace, rt_prec p,

@@ -1,0 +1,26 @@
+/* job_command.h - what `retort distill` and `retort train` have in common on the command line. */
+#ifndef RETORT_TRAIN_JOB_COMMAND_H
+#define RETORT_TRAIN_JOB_COMMAND_H
+#include <retort/base/command.h>
+#include <retort/train/job.h>
+
+typedef struct rt_job_arguments {
+    const char *job, *teacher, *student, *out;
+    rt_strings data, valid, set;
+    bool resume, dry_run;
+} rt_job_arguments;
+
+#define RT_JOB_OPTIONS                                                                                                 \
+    RT_OPT_STRING(rt_job_arguments, job, NULL, "the configuration", .positional = true, .operand = "JOB.yaml"),        \
+        RT_OPT_STRINGS(rt_job_arguments, data, NULL, "training files: .txt, .jsonl, .bin, also .gz", .letter = 'd', .operand = "FILE..."), \
+        RT_OPT_STRINGS(rt_job_arguments, valid, NULL, "validation files (none: the last 5 % of the training tokens)", .operand = "FILE..."), \
+        RT_OPT_STRING(rt_job_arguments, student, NULL, "sizes of the student: tiny, small, base", .operand = "SIZE"),  \
+        RT_OPT_STRING(rt_job_arguments, out, NULL, "folder of the run", .letter = 'o', .operand = "DIR"),              \
+        RT_OPT_STRINGS(rt_job_arguments, set, NULL, "any key of the configuration", .operand = "KEY=VALUE..."),        \
+        RT_OPT_FLAG(rt_job_arguments, resume, "no", "continue from the newest sound checkpoint of --out")
+
+/* Defaults < file < preset < options < --set, finished and checked. Free the job also after an error. */
+rt_status rt_job_from_arguments(const rt_job_arguments *a, rt_job *job, rt_error *err) RT_NODISCARD;
+/* Runs it, stopping cleanly at SIGINT or SIGTERM, and says where the result is. */
+rt_status rt_job_execute(const rt_job *job, const char *command, bool resume, rt_error *err) RT_NODISCARD;
+#endif

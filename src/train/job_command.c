@@ -1,0 +1,66 @@
+/* job_command.c - from a command line to a job, and its execution with signals handled. */
+#include <retort/train/job_command.h>
+#include <retort/train/run.h>
+#include <stdio.h>
+#include <string.h>
+
+static rt_status set_text(rt_job *job, const char *key, const char *value, rt_error *err) {
+    rt_buf b = {0};
+    rt_buf_printf(&b, "%s=%s", key, value);
+    rt_status s = b.failed ? rt_fail(err, RT_E_NOMEM, "out of memory") : rt_job_set(job, b.data, err);
+    rt_buf_free(&b);
+    return s;
+}
+
+/* A YAML list with quoted items, so that any path may stand in it. */
+static rt_status set_list(rt_job *job, const char *key, const rt_strings *items, rt_error *err) {
+    json_t *list = json_array();
+    rt_buf b = {0};
+    for (int64_t i = 0; list && i < items->count; i++) json_array_append_new(list, json_string(items->item[i]));
+    rt_json_dump(list, 0, &b);
+    json_decref(list);
+    rt_status s = b.failed ? rt_fail(err, RT_E_NOMEM, "out of memory") : set_text(job, key, b.data, err);
+    rt_buf_free(&b);
+    return s;
+}
+
+static bool of_objective(const char *assignment) { return strncmp(assignment, "objective", 9) == 0; }
+static rt_status assign(rt_job *job, const rt_strings *set, bool objective, rt_error *err) {
+    for (int64_t i = 0; i < set->count; i++)
+        if (of_objective(set->item[i]) == objective) RT_TRY(rt_job_set(job, set->item[i], err));
+    return RT_OK;
+}
+
+rt_status rt_job_from_arguments(const rt_job_arguments *a, rt_job *job, rt_error *err) {
+    RT_TRY(rt_job_init(job, err));
+    if (a->job) RT_TRY(rt_job_read(job, a->job, err));
+    if (a->student) RT_TRY(rt_job_preset(job, a->student, err));
+    if (a->teacher) RT_TRY(set_text(job, "teacher.path", a->teacher, err));
+    if (a->data.count) RT_TRY(set_list(job, "data.train", &a->data, err));
+    if (a->valid.count) RT_TRY(set_list(job, "data.valid", &a->valid, err));
+    if (a->out) RT_TRY(set_text(job, "run.out", a->out, err));
+    RT_TRY(assign(job, &a->set, false, err));
+    RT_TRY(rt_job_finish(job, err)); /* the default objective depends on the keys above */
+    RT_TRY(assign(job, &a->set, true, err));
+    return rt_job_finish(job, err);
+}
+
+/* ----------------------------------------------------------------- signals */
+
+static volatile sig_atomic_t stop;
+static void on_signal(int number) {
+    if (stop) signal(number, SIG_DFL); /* a third one kills */
+    stop = stop + 1;
+}
+
+rt_status rt_job_execute(const rt_job *job, const char *command, bool resume, rt_error *err) {
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART}, old_int, old_term;
+    rt_run_result result;
+    sigaction(SIGINT, &action, &old_int);
+    sigaction(SIGTERM, &action, &old_term);
+    rt_status s = rt_run(job, &(rt_run_options){.resume = resume, .stop = &stop, .command = command}, &result, err);
+    sigaction(SIGINT, &old_int, NULL);
+    sigaction(SIGTERM, &old_term, NULL);
+    if (s == RT_OK) rt_log(RT_LOG_INFO, "done: %lld steps; %s", (long long)result.steps, result.checkpoint);
+    return s;
+}
