@@ -13,7 +13,7 @@ typedef struct arguments {
 
 static const char *const activations[] = {"stored", "native", "f32", NULL}; /* in the order of rt_activations */
 static const rt_option options[] = {
-    RT_OPT_STRING(arguments, model, NULL, "a Hugging Face folder or a checkpoint, with its tokenizer", .positional = true, .required = true, .operand = "MODEL"),
+    RT_OPT_STRING(arguments, model, NULL, "a run, a checkpoint or a Hugging Face folder, with its tokenizer", .positional = true, .required = true, .operand = "MODEL"),
     RT_OPT_STRING(arguments, prompt, "", "the text to continue; empty: from the beginning of a document", .letter = 'p', .operand = "TEXT"),
     RT_OPT_INT(arguments, tokens, "100", 1, 1e9, "at most so many new tokens", .letter = 'n'),
     RT_OPT_REAL(arguments, temperature, "1", 1e-3, 1e3, "below 1: likelier tokens more often", .letter = 't'),
@@ -85,7 +85,7 @@ static rt_status write_on(rt_context *c, const arguments *a, const rt_frozen *m,
 static rt_status with_tokenizer(rt_context *c, const arguments *a, const rt_frozen *m, rt_error *err) {
     rt_tokenizer *t;
     rt_ids ids = {0};
-    RT_TRY(rt_tokenizer_load(&t, a->model, err));
+    RT_TRY(rt_tokenizer_load(&t, m->path, err));
     rt_status s = encode_prompt(t, a->prompt, &ids, err);
     if (s == RT_OK) s = write_on(c, a, m, t, &ids, err);
     rt_ids_free(&ids);

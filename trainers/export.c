@@ -3,6 +3,7 @@
 #include <retort/base/file.h>
 #include <retort/text/tokenizer.h>
 #include <retort/train/export.h>
+#include <retort/train/frozen.h>
 #include <string.h>
 
 typedef struct arguments {
@@ -11,7 +12,7 @@ typedef struct arguments {
 } arguments;
 
 static const rt_option options[] = {
-    RT_OPT_STRING(arguments, model, NULL, "a checkpoint, or any Hugging Face folder", .positional = true, .required = true, .operand = "CKPT"),
+    RT_OPT_STRING(arguments, model, NULL, "a run, a checkpoint, or any Hugging Face folder", .positional = true, .required = true, .operand = "CKPT"),
     RT_OPT_STRING(arguments, format, "hf", "hf: a Hugging Face folder", .operand = "FORMAT"),
     RT_OPT_STRING(arguments, dtype, NULL, "f32, f16 or bf16: every tensor, rounded to nearest even", .required = true, .operand = "TYPE"),
     RT_OPT_STRING(arguments, out, NULL, "the folder to make; an earlier export there is replaced", .letter = 'o', .required = true, .operand = "PATH"),
@@ -29,11 +30,11 @@ static rt_status parse(const arguments *a, rt_dtype *t, rt_error *err) {
     return rt_fail(err, RT_E_UNSUPPORTED, "--dtype %.40s: not in this version, which writes: f32, f16, bf16", a->dtype);
 }
 
-static rt_status read_probe(const arguments *a, rt_ids *ids, rt_error *err) {
+static rt_status read_probe(const arguments *a, const char *model, rt_ids *ids, rt_error *err) {
     rt_tokenizer *t = NULL;
     rt_buf text = {0};
     if (!a->probe) return RT_OK;
-    rt_status s = rt_tokenizer_load(&t, a->model, err);
+    rt_status s = rt_tokenizer_load(&t, model, err);
     if (s == RT_OK) s = rt_file_read(a->probe, PROBE_BYTES, &text, err);
     if (s == RT_OK) s = rt_tokenizer_encode(t, text.data ? text.data : "", text.size, true, ids, err);
     if (s == RT_OK && ids->size == 0) s = rt_fail(err, RT_E_INPUT, "%s: holds no token", a->probe);
@@ -66,12 +67,15 @@ static rt_status run(rt_context *c, const void *given, rt_error *err) {
     rt_export_report report;
     rt_export_options o = {.force = a->force};
     rt_ids ids = {0};
+    char *model;
     RT_TRY(parse(a, &o.dtype, err));
-    rt_status s = read_probe(a, &ids, err);
+    RT_TRY(rt_model_path(a->model, &model, err));
+    rt_status s = read_probe(a, model, &ids, err);
     if (a->probe) o.probe = ids.data, o.probe_ids = ids.size;
-    if (s == RT_OK) s = rt_export_hf(a->model, a->out, &o, &report, err);
+    if (s == RT_OK) s = rt_export_hf(model, a->out, &o, &report, err);
     if (s == RT_OK) s = print(c, a, &report, err);
     rt_ids_free(&ids);
+    rt_free(model);
     return s;
 }
 

@@ -24,20 +24,6 @@ struct rt_standalone {
     int64_t head_rows;
 };
 
-rt_status rt_model_path(const char *given, char **path, rt_error *err) {
-    char root[4096];
-    int64_t step;
-    snprintf(root, sizeof root, "%s/checkpoints", given);
-    *path = NULL;
-    if (rt_dir_exists(root)) {
-        RT_TRY(rt_checkpoint_newest(root, NULL, path, &step, err));
-        return *path ? RT_OK : rt_fail(err, RT_E_INPUT, "%s holds no sound checkpoint", root);
-    }
-    if (!rt_dir_exists(given)) return rt_fail(err, RT_E_INPUT, "%s: no such model directory", given);
-    *path = rt_strdup(given);
-    return *path ? RT_OK : rt_fail(err, RT_E_NOMEM, "out of memory");
-}
-
 /* ----------------------------------------------------------- configuration */
 
 static rt_status read_manifest(rt_standalone *s, rt_error *err) {

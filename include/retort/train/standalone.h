@@ -25,7 +25,4 @@ void rt_standalone_close(rt_standalone *s); /* NULL is fine */
 rt_status rt_standalone_run(rt_standalone *s, int64_t limit, rt_evaluation *v, rt_error *err) RT_NODISCARD;
 /* Of the last run: everything of rt_evaluator_json, compression and provenance. NULL: out of memory. */
 json_t *rt_standalone_json(rt_standalone *s, const rt_evaluation *v);
-
-/* The model directory a user means: of a run's folder its newest sound checkpoint, else the path itself. Owned (rt_free). */
-rt_status rt_model_path(const char *given, char **path, rt_error *err) RT_NODISCARD;
 #endif
