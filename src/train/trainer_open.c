@@ -125,7 +125,8 @@ static rt_status open_graphs(rt_trainer *t, int64_t head_rows, rt_error *err) {
     for (int i = t->objective.n_terms; i < t->objective.n_all; i++) t->graph.term_active[i] = 0;
     RT_TRY(rt_measures_open(&t->measures, &t->config, &t->graph, t->objective.terms, s.trace, err));
     rt_evaluator_options e = {.weights = &t->student.weights, .precision = &t->student.precision, .teacher = job->teacher.path ? &t->teacher : NULL,
-                              .projector = t->projector, .objective = t->objective.terms, .n_objective = t->objective.n_terms, .windows = job->data.batch, .T = s.T, .vocab = s.vocab, .temperature = t->objective.temperature,
+                              .projector = t->projector, .objective = t->objective.terms, .n_objective = t->objective.n_terms,
+                              .windows = job->data.batch, .T = s.T, .vocab = s.vocab, .temperature = t->objective.temperature,
                               .trace = s.trace, .router = t->router, .states = t->router_states, .head_budget = job->run.head_budget,
                               .head_rows = t->graph.head_rows};
     return rt_evaluator_open(&t->evaluator, &e, err);
