@@ -86,3 +86,14 @@ rt_status head_case_run(head_case *c, rt_error *err) {
 double head_case_report(const head_case *c, int term) {
     return rt_vocab_report(c->terms[term].loss, (const double *)c->out.data + term * c->out.dim[1], c->out.dim[1]);
 }
+
+const rt_head_term head_all[HEAD_ALL] = {
+    {&rt_loss_next_token, 0, 0, 0.1}, {&rt_loss_forward_kl, 2, 0, 0}, {&rt_loss_reverse_kl, 1, 0, 0}, {&rt_loss_jsd, 0, 0.3, 0},
+    {&rt_loss_tv, 0, 0, 0},           {&rt_loss_teacher_ce, 0, 0, 0}, {&rt_loss_kl_t1, 0, 0, 0},      {&rt_loss_top1_agreement, 0, 0, 0},
+    {&rt_loss_top5_overlap, 0, 0, 0}, {&rt_loss_acceptance, 0, 0, 0}, {&rt_loss_calibration, 0, 0, 0}};
+
+head_case head_case_big(int64_t rows) {
+    return (head_case){.N = 333, .D = {40, 56}, .V = 1100, .padded = 1104, .prec = {head_f32, head_f16}, .terms = head_all, .n_terms = HEAD_ALL,
+                       .rows = rows, .scale = 0.4};
+}
+bool head_case_same(const rt_tensor *a, const rt_tensor *b) { return memcmp(a->data, b->data, rt_tensor_bytes(a)) == 0; }

@@ -6,6 +6,7 @@
 void rt_graph_free(rt_graph *g) {
     if (!g) return;
     for (int i = 0; g->cache && i < g->n_nodes; i++) rt_free(g->cache[i]);
+    rt_free(g->profile);
     rt_free(g->memory);
     rt_free(g->buffers);
     rt_free(g->values);

@@ -71,6 +71,7 @@ struct rt_graph {
     bool *cache_ready;
     int64_t cache_budget, cache_bytes;
     struct rt_fault fault;
+    struct rt_profile *profile; /* NULL: off */
 };
 
 /* A value that recomputation makes again. */
@@ -89,4 +90,8 @@ rt_status rt_graph_place(rt_graph *g, rt_error *err);
 void rt_graph_guard_reset(rt_graph *g);           /* RT_MEMCHECK: before a forward run */
 void rt_graph_guard_check(rt_graph *g, int step); /* RT_MEMCHECK: redzones intact, dead buffers filled with NaN */
 rt_status rt_graph_nomem(rt_graph *g, rt_error *err);
+/* profile.c; all but the first only with a profile. */
+int64_t rt_profile_now(void); /* nanoseconds */
+void rt_profile_part(rt_graph *g, int node, int64_t since);
+void rt_profile_step(rt_graph *g, const rt_step *s, int64_t since);
 #endif

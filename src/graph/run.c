@@ -110,8 +110,10 @@ typedef struct chain {
 static void prepare_task(void *context, int64_t task, int worker) {
     const chain *ch = context;
     int i = 0;
+    int64_t since = ch->g->profile ? rt_profile_now() : 0;
     while (task >= ch->first_task[i + 1]) i++;
     ch->call[i].node->op->prepare(&ch->call[i], task - ch->first_task[i], worker);
+    if (ch->g->profile) rt_profile_part(ch->g, ch->g->order[ch->step->first + i], since);
 }
 
 static void prepare(chain *ch) {
@@ -145,8 +147,10 @@ static void tile_task(void *context, int64_t task, int worker) {
         rt_call c = ch->call[i];
         for (int k = 0; k < c.node->op->n_in; k++) aim_at_tile(ch, &c.in[k], c.node->in[k].id, r0, tiles);
         for (int k = 0; k < c.node->op->n_out; k++) aim_at_tile(ch, &c.out[k], c.node->out[k].id, r0, tiles);
+        int64_t since = ch->g->profile ? rt_profile_now() : 0;
         c.node->op->forward_rows(&c, r0, r1, worker);
         if (ch->seen && see_nonfinite(ch, &c, i, r0, r1)) return;
+        if (ch->g->profile) rt_profile_part(ch->g, ch->g->order[ch->step->first + i], since);
     }
 }
 
@@ -176,6 +180,7 @@ static void clear_gradients(rt_graph *g, int t, const rt_node *n) {
 static rt_status run_step(rt_graph *g, int t, rt_error *err) {
     const rt_step *s = &g->steps[t];
     const rt_node *n = &g->nodes[g->order[s->first]];
+    int64_t since = g->profile ? rt_profile_now() : 0;
     if (s->kind == RT_BACKWARD || rt_is_terminal(g, n)) clear_gradients(g, t, n);
     if (s->tile_rows > 0) run_rows(g, t);
     else {
@@ -188,6 +193,7 @@ static rt_status run_step(rt_graph *g, int t, rt_error *err) {
             n->op->forward(&ch.call[0]);
         }
     }
+    if (g->profile) rt_profile_step(g, s, since);
     rt_graph_guard_check(g, t);
     return take_fault(g, err);
 }

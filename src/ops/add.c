@@ -20,7 +20,9 @@ static rt_status infer(rt_graph *g, rt_node *n) {
 #define RT_BODY "ops/add.c"
 #include "kernels/for_each_type.h"
 
-static void forward_rows(const rt_call *c, int64_t r0, int64_t r1, int worker) { RT_BY_TYPE(c, rows, c, r0, r1, worker); }
+static void forward_rows(const rt_call *c, int64_t r0, int64_t r1, int worker) {
+    for (RT_HOT_ROWS(r, r0, r1)) RT_BY_TYPE(c, rows, c, r, rt_hot_end(r, r1), worker);
+}
 static void backward(const rt_call *c) {
     for (int k = 0; k < 2; k++)
         if (c->din[k].data) rt_add_gradient(&c->din[k], &c->dout[0]);

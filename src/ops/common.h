@@ -12,7 +12,10 @@
 #include "kernels/matmul.h"
 #include "kernels/rows.h"
 
-enum { RT_ROWS_MAX = 256 }; /* forward_rows never gets more rows */
+enum { RT_ROWS_MAX = 256, RT_ROWS_HOT = 8 }; /* forward_rows never gets more rows than the first */
+/* Row loops go through a tile in steps of RT_ROWS_HOT rows, so that what they convert stays in the first cache. */
+#define RT_HOT_ROWS(r, r0, r1) int64_t r = (r0); r < (r1); r += RT_ROWS_HOT
+static inline int64_t rt_hot_end(int64_t r, int64_t r1) { return r + RT_ROWS_HOT < r1 ? r + RT_ROWS_HOT : r1; }
 /* Calls name_f64 or name_f32 by the contract's accumulator. */
 #define RT_BY_TYPE(call, name, ...) ((call)->node->prec.acc == RT_F64 ? name##_f64(__VA_ARGS__) : name##_f32(__VA_ARGS__))
 

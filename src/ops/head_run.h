@@ -1,7 +1,8 @@
 /* head_run.h - the inside of the head: what the builder resolved, where a chunk's arrays lie, and the passes.
  *
- * head.c builds and checks; head_layout.c places; head_plan.c decides what a run needs; head_rows.c does everything about rows and terms (log-sum-exps, sums,
- * values); head_products.c everything about matrices. N tokens, C rows of a chunk, V vocabulary, D width. */
+ * head.c builds and checks; head_layout.c places; head_plan.c decides what a run needs; head_rows.c does everything about
+ * rows and terms (log-sum-exps, sums, values); head_products.c everything about matrices. N tokens, C rows of a chunk,
+ * V vocabulary, D width. */
 #ifndef RT_OPS_HEAD_RUN_H
 #define RT_OPS_HEAD_RUN_H
 #include <retort/graph/op.h>

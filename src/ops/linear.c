@@ -11,7 +11,8 @@
 #include <retort/ops/ops.h>
 #include <string.h>
 
-enum { WEIGHTS = 3, X = 0, RESIDUAL = 1, W0 = 2, B0 = W0 + WEIGHTS, INPUTS = B0 + WEIGHTS, BLOCK = 128, BIAS_BLOCK = 64 };
+enum { WEIGHTS = 3, X = 0, RESIDUAL = 1, W0 = 2, B0 = W0 + WEIGHTS, INPUTS = B0 + WEIGHTS, BLOCK = 128, BIAS_BLOCK = 64,
+       COLUMNS_LD = RT_TILE_COLUMNS + 16 /* see rt_panel_ld */ };
 
 static int weight_count(const rt_node *n) {
     int count = 0;
@@ -38,7 +39,7 @@ static void size_scratch(rt_graph *g, rt_node *n, int64_t N, int64_t K, int64_t 
     if (!constant && n->prec.in != n->prec.acc) n->scratch += rt_align64((size_t)(N * K) * size);
     size_t rows = n->prec.acc == RT_F64 ? rt_rows_scratch_f64(K > O ? K : O) : rt_rows_scratch_f32(K > O ? K : O);
     n->worker_scratch = rt_align64(rows) + rt_align64((size_t)O * size) + rt_align64((size_t)(RT_ROWS_MAX * K) * size) +
-                        2 * rt_align64((size_t)(RT_ROWS_MAX * O) * size);
+                        rt_align64((size_t)(RT_ROWS_MAX * COLUMNS_LD) * size);
 }
 
 static rt_status infer(rt_graph *g, rt_node *n) {
@@ -123,29 +124,47 @@ static void F(make_block)(const rt_call *c, int64_t task) {
         F(rt_transpose)((const T *)w->data + n0 * w->dim[1], w->dim[1], n1 - n0, w->dim[1], F(panel_of)(c) + column, ld);
 }
 
-static void F(add_bias)(const rt_call *c, int64_t n, T *y, char *s) {
-    int64_t O = c->out[0].dim[1], column = 0;
-    T *bias = rt_take(&s, (size_t)O * sizeof(T));
+/* All biases side by side, zeros where there is none; NULL when there is none at all. */
+static const T *F(bias_row)(const rt_call *c, char **s) {
+    int64_t column = 0;
+    T *bias = rt_take(s, (size_t)c->out[0].dim[1] * sizeof(T));
     bool any = false;
     for (int i = 0; i < WEIGHTS && c->in[W0 + i].data; column += c->in[W0 + i++].dim[0]) {
         const rt_tensor *b = &c->in[B0 + i];
         if (b->data) F(rt_rows_load)(b->dtype, b->data, bias + column, b->dim[0]), any = true;
         else memset(bias + column, 0, (size_t)c->in[W0 + i].dim[0] * sizeof(T));
     }
-    for (int64_t i = 0; any && i < n; i++) F(rt_rows)()->add(y + i * O, bias, y + i * O, O);
+    return any ? bias : NULL;
+}
+
+/* Columns c0..c0+n of y, a block at a time: what is rounded is still in the cache. */
+static void *F(columns_at)(const rt_tensor *t, int64_t row, int64_t c0) { return (char *)rt_row_ptr(t, row) + (size_t)c0 * rt_dtype_size(t->dtype); }
+static void F(load_columns)(const rt_tensor *t, int64_t r0, int64_t rows, int64_t c0, int64_t n, T *to, int64_t ld) {
+    for (int64_t i = 0; i < rows; i++) F(rt_rows_load)(t->dtype, F(columns_at)(t, r0 + i, c0), to + i * ld, n);
+}
+static void F(store_columns)(const rt_call *c, int64_t r0, int64_t rows, int64_t c0, int64_t n, const T *from, int64_t ld) {
+    const rt_tensor *t = &c->out[0];
+    bool overflow = false;
+    for (int64_t i = 0; i < rows; i++) overflow |= F(rt_rows_store)(t->dtype, from + i * ld, F(columns_at)(t, r0 + i, c0), n);
+    if (overflow) rt_call_overflow(c, t);
 }
 
 static void F(rows)(const rt_call *c, int64_t r0, int64_t r1, int worker) {
     char *s = rt_scratch(worker);
-    int64_t n = r1 - r0, K = c->in[X].dim[1], O = c->out[0].dim[1];
+    const rt_tensor *residual = &c->in[RESIDUAL];
+    bool direct = c->out[0].dtype == RT_T;
+    int64_t n = r1 - r0, K = c->in[X].dim[1], O = c->out[0].dim[1], panel_ld = rt_panel_ld(O), ld = direct ? O : COLUMNS_LD;
     void *scratch = rt_take(&s, F(rt_rows_scratch)(K));
-    const T *x = F(rt_tile_in)(&c->in[X], r0, n, &s);
-    T *y = F(rt_tile_out)(&c->out[0], r0, n, &s);
-    if (c->in[RESIDUAL].data) F(rt_rows_load)(c->in[RESIDUAL].dtype, rt_row_ptr(&c->in[RESIDUAL], r0), y, n * O);
-    F(rt_product) p = {n, O, K, x, K, F(panel_of)(c), rt_panel_ld(O), y, O, c->in[RESIDUAL].data != NULL};
-    F(rt_rows_range)(&p, 0, n, scratch);
-    F(add_bias)(c, n, y, s);
-    F(rt_tile_done)(c, &c->out[0], r0, n, y);
+    const T *x = F(rt_tile_in)(&c->in[X], r0, n, &s), *bias = F(bias_row)(c, &s);
+    for (int64_t c0 = 0; c0 < O; c0 += RT_TILE_COLUMNS) {
+        int64_t columns = O - c0 < RT_TILE_COLUMNS ? O - c0 : RT_TILE_COLUMNS;
+        T *y = direct ? F(columns_at)(&c->out[0], r0, c0) : (T *)(void *)s;
+        if (residual->data) F(load_columns)(residual, r0, n, c0, columns, y, ld);
+        F(rt_product) p = {n, columns, K, x, K, F(panel_of)(c) + c0, panel_ld, y, ld, residual->data != NULL};
+        F(rt_rows_range)(&p, 0, n, scratch);
+        for (int64_t i = 0; bias && i < n; i++) F(rt_rows)()->add(y + i * ld, bias + c0, y + i * ld, columns);
+        if (!direct) F(store_columns)(c, r0, n, c0, columns, y, ld);
+    }
 }
 
 /* -------------------------------------------------------------- backward */

@@ -31,7 +31,9 @@ static rt_status infer(rt_graph *g, rt_node *n) {
 #define RT_BODY "ops/rmsnorm.c"
 #include "kernels/for_each_type.h"
 
-static void forward_rows(const rt_call *c, int64_t r0, int64_t r1, int worker) { RT_BY_TYPE(c, rows, c, r0, r1, worker); }
+static void forward_rows(const rt_call *c, int64_t r0, int64_t r1, int worker) {
+    for (RT_HOT_ROWS(r, r0, r1)) RT_BY_TYPE(c, rows, c, r, rt_hot_end(r, r1), worker);
+}
 static void backward(const rt_call *c) { RT_BY_TYPE(c, back, c); }
 
 const rt_op rt_op_rmsnorm = {.name = "rmsnorm", .n_in = 2, .n_out = 2, .row_in = RT_IN(0), .diff = RT_IN(0) | RT_IN(1),

@@ -53,7 +53,9 @@ static rt_status infer(rt_graph *g, rt_node *n) {
     return RT_OK;
 }
 
-static void forward_rows(const rt_call *c, int64_t r0, int64_t r1, int worker) { RT_BY_TYPE(c, rotate_rows, c, r0, r1, worker); }
+static void forward_rows(const rt_call *c, int64_t r0, int64_t r1, int worker) {
+    for (RT_HOT_ROWS(r, r0, r1)) RT_BY_TYPE(c, rotate_rows, c, r, rt_hot_end(r, r1), worker);
+}
 
 static void backward_block(void *context, int64_t block, int worker) {
     const rt_call *c = context;

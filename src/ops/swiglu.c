@@ -22,7 +22,9 @@ static rt_status infer(rt_graph *g, rt_node *n) {
 #define RT_BODY "ops/swiglu.c"
 #include "kernels/for_each_type.h"
 
-static void forward_rows(const rt_call *c, int64_t r0, int64_t r1, int worker) { RT_BY_TYPE(c, rows, c, r0, r1, worker); }
+static void forward_rows(const rt_call *c, int64_t r0, int64_t r1, int worker) {
+    for (RT_HOT_ROWS(r, r0, r1)) RT_BY_TYPE(c, rows, c, r, rt_hot_end(r, r1), worker);
+}
 static void backward(const rt_call *c) {
     rt_parallel((c->in[0].dim[0] + BLOCK - 1) / BLOCK, c->node->prec.acc == RT_F64 ? back_f64 : back_f32, (void *)(uintptr_t)c);
 }

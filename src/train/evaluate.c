@@ -30,8 +30,8 @@ int rt_metric_terms(bool with_teacher, double tau, double beta, rt_head_term out
 static double kl_temperature(const rt_evaluator *e) { return e->o.temperature > 0 ? e->o.temperature : 1; }
 
 static rt_status choose_terms(rt_evaluator *e, int *count, rt_error *err) {
-    int n = e->o.n_objective;
-    if (n > RT_HEAD_TERMS_MAX - RT_METRIC_TERMS) return rt_fail(err, RT_E_ARG, "evaluation: %d terms of an objective, expected at most %d", n, RT_HEAD_TERMS_MAX - RT_METRIC_TERMS);
+    int n = e->o.n_objective, most = RT_HEAD_TERMS_MAX - RT_METRIC_TERMS;
+    if (n > most) return rt_fail(err, RT_E_ARG, "evaluation: %d terms of an objective, expected at most %d", n, most);
     for (int i = 0; i < n; i++) e->terms[i] = e->o.objective[i];
     *count = n + rt_metric_terms(e->o.teacher != NULL, kl_temperature(e), e->o.jsd_beta > 0 ? e->o.jsd_beta : 0.5, e->terms + n);
     return RT_OK;

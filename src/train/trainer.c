@@ -115,6 +115,7 @@ rt_status rt_trainer_step(rt_trainer *t, rt_step_report *r, rt_error *err) {
     rt_status s = run_step(t, r, err);
     if (s != RT_OK) {
         rt_error ignored = {0};
+        if (t->projector) rt_projector_forget(t->projector);
         if (rt_loader_seek(t->loader, before, &ignored) != RT_OK) return s;
         rt_error_prefix(err, "step %lld (epoch %lld, window %lld)", (long long)t->step + 1, (long long)before.epoch, (long long)before.index);
         return s;

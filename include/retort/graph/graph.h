@@ -66,6 +66,13 @@ rt_graph_stats rt_graph_stats_get(const rt_graph *g);
 /* One line a leaf and a node: role, operation, shapes, contract, kernel; the same for training and evaluation. With schedule:
  * also which weights are trained, variable or constant, and the planned steps, backward included. */
 void rt_graph_describe(const rt_graph *g, bool schedule, rt_buf *out);
+/* Wall seconds per node since the profile was turned on (after planning; off frees it). It changes no bit. */
+typedef struct rt_graph_cost {
+    const char *role, *op;
+    double forward, backward; /* backward: with what recomputation runs again */
+} rt_graph_cost;
+rt_status rt_graph_profile(rt_graph *g, bool on, rt_error *err) RT_NODISCARD;
+void rt_graph_costs(const rt_graph *g, void (*fn)(void *context, const rt_graph_cost *c), void *context);
 /* Calls fn for every trained parameter that no loss reaches. */
 void rt_graph_unreached(const rt_graph *g, void (*fn)(void *context, const char *name), void *context);
 /* Test use: run row operations one by one instead of in chains. Same bits. Before planning. */
