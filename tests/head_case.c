@@ -1,3 +1,4 @@
+/* head_case.c - one run of the head: leaves of every kind, filled at random or by the test, and what comes out. */
 #include "head_case.h"
 #include <retort/base/mem.h>
 #include <retort/base/rng.h>
