@@ -4,7 +4,7 @@
  *
  * Products run on one form of panel, f32 (f64) [K, O] with padded rows: 'N','N' with such a panel is 10 % faster than 'N','T'
  * on the weight as it lies (docs/log.md). `prepare` makes the panel, in blocks of 128 outputs. For constant weights the
- * cache keeps it (f32), or keeps the half weight transposed (the conversion is then straight); the bits are the same.
+ * cache keeps it (f32), or keeps the half weight as [K,O] (the conversion is then straight); the bits are the same.
  * Backward keeps x and W. */
 #ifndef T
 #include "ops/common.h"
@@ -76,16 +76,18 @@ static int find_block(const rt_call *c, int64_t task, int64_t *n0, int64_t *n1, 
     return i;
 }
 
+/* First use: the panel from the weight as it lies, and from it the cache, half [K,O]. */
 static void half_block(const rt_call *c, const rt_tensor *w, int64_t n0, int64_t n1, int64_t column, float *panel, int64_t ld) {
-    int64_t K = w->dim[1], count = n1 - n0;
+    int64_t K = w->dim[1], O = c->out[0].dim[1];
     const rt_f16 *natural = (const rt_f16 *)w->data + n0 * K; /* both half types have two bytes */
-    if (!c->cache) {
-        rt_panel_from_natural(w->dtype, natural, K, count, K, panel + column, ld);
-        return;
-    }
-    rt_f16 *packed = (rt_f16 *)c->cache + column * K;
-    if (!c->cache_ready) rt_transpose_half(natural, count, K, packed);
-    rt_panel_from_packed(w->dtype, packed, K, count, panel + column, ld);
+    rt_panel_from_natural(w->dtype, natural, K, n1 - n0, K, panel + column, ld);
+    for (int64_t k = 0; c->cache && k < K; k++) /* exact: a half number in f32 */
+        rt_rows_store_f32(w->dtype, panel + k * ld + column, (rt_f16 *)c->cache + k * O + column, n1 - n0);
+}
+/* From the cache: whole rows, a fifth faster than blocks of columns. */
+static void half_rows(const rt_call *c, int64_t task, float *panel, int64_t ld) {
+    int64_t K = c->in[X].dim[1], O = c->out[0].dim[1], k0 = K * task / c->node->prepare_tasks, k1 = K * (task + 1) / c->node->prepare_tasks;
+    rt_panel_from_packed(c->in[W0].dtype, (const rt_f16 *)c->cache + k0 * O, k1 - k0, O, panel + k0 * ld, ld);
 }
 
 #define RT_BODY "ops/linear.c"
@@ -118,6 +120,10 @@ static T *F(panel_of)(const rt_call *c) { return c->cache && c->in[W0].dtype == 
 
 static void F(make_block)(const rt_call *c, int64_t task) {
     int64_t n0, n1, column, ld = rt_panel_ld(c->out[0].dim[1]);
+    if (c->cache_ready && rt_dtype_is_half(c->in[W0].dtype)) {
+        half_rows(c, task, c->scratch, ld);
+        return;
+    }
     const rt_tensor *w = &c->in[W0 + find_block(c, task, &n0, &n1, &column)];
     if (rt_dtype_is_half(w->dtype)) half_block(c, w, n0, n1, column, c->scratch, ld);
     else if (!c->cache || !c->cache_ready)
