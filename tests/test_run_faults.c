@@ -128,7 +128,34 @@ static void any_allocation_may_fail(void) {
     a_lack_of_memory_is_survived("projector.kind=shared", 60);
 }
 
-/* The same for the loop, which logs and finds checkpoints. */
+/* The same for the loop: its log, an evaluation, two checkpoints, the removal of one. */
+static void any_allocation_of_the_loop_may_fail(void) {
+    static const char *const sets[] = {"schedule.steps=2", "schedule.warmup=0", "run.eval_every=1", "run.save_every=1", "run.keep=1", "data.batch=2", NULL};
+    char out[512];
+    rt_job job;
+    rt_run_options o = {.command = "distill"};
+    rt_run_result result;
+    rt_mem_stats before = {0};
+    for (int i = 0; i < 2; i++) {
+        before = rt_mem_stats_get();
+        rt_tiny_run(false, fresh(out), sets);
+    }
+    rt_mem_stats after = rt_mem_stats_get();
+    CU_ASSERT_EQUAL(after.live_blocks, before.live_blocks);
+    for (int64_t calls = after.calls - before.calls, n = calls / 3; n <= calls; n += calls / 90) { /* before it: opening, above */
+        rt_error refusal = {0};
+        rt_tiny_job(&job, fresh(out), sets);
+        int64_t live = rt_mem_stats_get().live_blocks;
+        rt_mem_fail_at(n);
+        rt_status s = rt_run(&job, &o, &result, &refusal);
+        rt_mem_fail_at(0);
+        RT_CHECK(s == RT_OK || (s == RT_E_NOMEM && *refusal.text), "allocation %lld of %lld: %s '%s'", (long long)n, (long long)calls, rt_status_name(s), refusal.text);
+        RT_CHECK(rt_mem_stats_get().live_blocks == live, "allocation %lld of %lld leaks", (long long)n, (long long)calls);
+        rt_job_free(&job);
+    }
+}
+
+/* The same for what finds a checkpoint and restores it. */
 static void any_allocation_of_a_resumed_run_may_fail(void) {
     char out[512];
     rt_job job;
@@ -267,6 +294,7 @@ static void a_projector_of_another_dtype_is_refused_in_evaluation(void) {
 RT_SUITE(run_faults) {
     RT_TEST(a_damaged_checkpoint_is_passed_over);
     RT_TEST(any_allocation_may_fail);
+    RT_TEST(any_allocation_of_the_loop_may_fail);
     RT_TEST(any_allocation_of_a_resumed_run_may_fail);
     RT_TEST(any_write_may_fail);
     RT_TEST(a_step_that_fails_changes_nothing);
