@@ -20,6 +20,8 @@ static rt_status run(rt_context *c, const void *given, rt_error *err) {
     rt_job job;
     if (a->keys) {
         rt_job_help(&page);
+        rt_buf_puts(&page, "\nSizes of --student:\n");
+        rt_job_presets(&page);
         return rt_out_buf(c, &page, err);
     }
     if (!a->job) return rt_fail(err, RT_E_USAGE, "missing JOB.yaml (or --keys)");

@@ -1,6 +1,7 @@
 /* show_model.c - `retort show model`: the architecture, the parameters, and the tensors of a model directory. */
 #include <retort/base/command.h>
 #include <retort/io/hf.h>
+#include <retort/train/frozen.h>
 #include <string.h>
 
 typedef struct arguments {
@@ -147,7 +148,11 @@ static rt_status run(rt_context *c, const void *given, rt_error *err) {
     const arguments *a = given;
     rt_hf_hash hash = {""};
     rt_hf *m;
-    RT_TRY(rt_hf_open(a->model, &m, err));
+    char *path;
+    RT_TRY(rt_model_path(a->model, &path, err));
+    rt_status opened = rt_hf_open(path, &m, err);
+    rt_free(path);
+    RT_TRY(opened);
     rt_status s = a->hash ? rt_hf_content_hash(m, &hash, err) : RT_OK;
     if (s == RT_OK) s = a->json ? show_json(c, m, hash.hex, err) : show_text(c, a, m, hash.hex, err);
     rt_hf_close(m);

@@ -13,6 +13,14 @@
 #error "oneDNN 2 or newer is needed"
 #endif
 
+/* No environment variable changes a number: the library's own limit on instructions is set before it reads one. */
+#if DNNL_VERSION_MAJOR >= 3
+#define EVERY_ISA dnnl_cpu_isa_default
+#else
+#define EVERY_ISA dnnl_cpu_isa_all
+#endif
+__attribute__((constructor)) static void ignore_environment(void) { (void)dnnl_set_max_cpu_isa(EVERY_ISA); }
+
 static void scale_only(int64_t m, int64_t n, float beta, float *c, int64_t ldc) {
     for (int64_t i = 0; i < m; i++)
         for (int64_t j = 0; j < n; j++) c[i * ldc + j] = beta == 0 ? 0 : beta * c[i * ldc + j];

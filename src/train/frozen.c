@@ -5,15 +5,23 @@
 #include <stdio.h>
 #include <string.h>
 
+static void first_reason(void *context, const char *reason) {
+    rt_buf *b = context;
+    if (b->size == 0) rt_buf_puts(b, reason);
+}
+static rt_status newest_of(const char *root, char **path, rt_error *err) {
+    int64_t step;
+    rt_buf why = {0};
+    rt_status s = rt_checkpoint_newest(root, &(rt_checkpoint_listener){first_reason, &why}, path, &step, err);
+    if (s == RT_OK && !*path) s = rt_fail(err, RT_E_INPUT, "%s holds no sound checkpoint%s%s", root, why.size ? ": " : "", why.size ? why.data : "");
+    rt_buf_free(&why);
+    return s;
+}
 rt_status rt_model_path(const char *given, char **path, rt_error *err) {
     char root[4096];
-    int64_t step;
     snprintf(root, sizeof root, "%s/checkpoints", given);
     *path = NULL;
-    if (rt_dir_exists(root)) {
-        RT_TRY(rt_checkpoint_newest(root, NULL, path, &step, err));
-        return *path ? RT_OK : rt_fail(err, RT_E_INPUT, "%s holds no sound checkpoint", root);
-    }
+    if (rt_dir_exists(root)) return newest_of(root, path, err);
     if (!rt_dir_exists(given)) return rt_fail(err, RT_E_INPUT, "%s: no such model directory", given);
     *path = rt_strdup(given);
     return *path ? RT_OK : rt_fail(err, RT_E_NOMEM, "out of memory");

@@ -42,9 +42,9 @@ static rt_status resolve_student(rt_job *job, rt_error *err) {
         return rt_fail(err, RT_E_CONFIG, "student.arch: found '%.40s', expected a model family%s%s%s", s->arch,
                        near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
     }
-    bool moe = rt_job_moe(job), one = strcmp(job->router.policy, "switch") == 0;
+    bool moe = rt_job_moe(job);
     if (s->experts < 0) s->experts = moe ? 8 : 0;
-    if (s->experts_per_token < 0) s->experts_per_token = !moe ? 0 : one ? 1 : 2;
+    if (s->experts_per_token < 0) s->experts_per_token = moe ? 2 : 0;
     if (s->head_dim == 0 && s->hidden_size % s->heads == 0) s->head_dim = s->hidden_size / s->heads;
     if (s->max_position == 0) s->max_position = job->data.sequence_length > 2048 ? job->data.sequence_length : 2048;
     if (s->head_dim > 0) return RT_OK;
@@ -76,12 +76,21 @@ rt_status rt_job_finish(rt_job *job, rt_error *err) {
 
 /* -------------------------------------------------------------- whole ways in */
 
+/* Those of the objective last: an entry of the default objective can be changed only once the other keys have chosen it. */
+rt_status rt_job_set_all(rt_job *job, const char *const *sets, int64_t count, rt_error *err) {
+    for (int pass = 0; pass < 2; pass++)
+        for (int64_t i = 0; i < count; i++) {
+            if (of_objective(sets[i]) != (pass == 1)) continue;
+            if (strncmp(sets[i], "objective.", 10) == 0) RT_TRY(rt_job_default_objective(job, err));
+            RT_TRY(rt_job_set(job, sets[i], err));
+        }
+    return RT_OK;
+}
+
 static rt_status load(const char *path, const char *const *sets, int64_t count, rt_job *job, rt_error *err) {
     RT_TRY(rt_job_init(job, err));
     if (path) RT_TRY(rt_job_read(job, path, err));
-    for (int pass = 0; pass < 2; pass++)
-        for (int64_t i = 0; i < count; i++)
-            if (of_objective(sets[i]) == (pass == 1)) RT_TRY(rt_job_set(job, sets[i], err));
+    RT_TRY(rt_job_set_all(job, sets, count, err));
     return rt_job_finish(job, err);
 }
 rt_status rt_job_load(const char *path, const char *const *sets, int64_t count, rt_job *job, rt_error *err) {

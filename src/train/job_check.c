@@ -2,17 +2,15 @@
 #include "train/job_private.h"
 #include <string.h>
 
-/*      name           teacher logits routers hidden */
+/*      name           teacher logits routers */
 #define LOSSES(X)                                                                                                      \
-    X(next_token, false, false, false, false)                                                                          \
-    X(forward_kl, true, true, false, false)                                                                            \
-    X(reverse_kl, true, true, false, false)                                                                            \
-    X(jsd, true, true, false, false)                                                                                   \
-    X(tv, true, true, false, false)                                                                                    \
-    X(hidden_mse, true, false, false, true)                                                                            \
-    X(hidden_cosine, true, false, false, true)                                                                         \
-    X(balance, false, false, true, false)                                                                              \
-    X(router_z, false, false, true, false)
+    X(next_token, false, false, false)                                                                          \
+    X(forward_kl, true, true, false)                                                                            \
+    X(reverse_kl, true, true, false)                                                                            \
+    X(jsd, true, true, false)                                                                                   \
+    X(tv, true, true, false)                                                                                    \
+    X(balance, false, false, true)                                                                              \
+    X(router_z, false, false, true)
 static const rt_job_loss losses[] = {
 #define X(name, ...) {#name, __VA_ARGS__},
     LOSSES(X)
@@ -42,10 +40,7 @@ static const char *term_problem(const rt_job *job, const rt_job_objective *o, co
     if (!l->logits && tempered) return "has no temperature";
     if (o->label_smoothing != 0 && strcmp(o->loss, "next_token") != 0) return "has no label_smoothing; next_token has";
     if (o->beta != 0.5 && strcmp(o->loss, "jsd") != 0) return "has no beta; jsd has";
-    bool layers = o->student_layer >= 0 || o->teacher_layer >= 0;
-    if (!l->hidden && layers) return "compares no layers; hidden_mse and hidden_cosine do";
-    bool known = job->student.init == RT_INIT_RANDOM;
-    return l->hidden && known && o->student_layer >= job->student.layers ? "student_layer is beyond the last block" : NULL;
+    return NULL;
 }
 
 static rt_status check_objective(const rt_job *job, rt_error *err) {
@@ -73,17 +68,10 @@ static rt_status check_student(const rt_job *job, rt_error *err) {
     return RT_OK;
 }
 
-static rt_status check_router(const rt_job *job, rt_error *err) {
-    const char *policy = job->router.policy;
-    if (strcmp(policy, "topk") == 0) return RT_OK;
-    if (!rt_job_moe(job))
-        return rt_fail(err, RT_E_CONFIG, "router.policy %s needs experts, and student.arch %s is a dense family", policy,
-                       job->student.arch);
-    if (strcmp(policy, "switch") == 0 && job->student.experts_per_token != 1)
-        return rt_fail(err, RT_E_CONFIG,
-                       "router.policy switch sends a token to one expert: found student.experts_per_token %lld, expected 1",
-                       (long long)job->student.experts_per_token);
-    return RT_OK;
+static rt_status check_precision(const rt_job *job, rt_error *err) {
+    const char *loss = job->precision.loss;
+    if (strcmp(loss, "inherit") == 0 || strcmp(loss, "f32") == 0) return RT_OK;
+    return rt_fail(err, RT_E_CONFIG, "precision.loss: found %s, expected f32: losses are f32 with f64 sums; f64 is the tests' reference", loss);
 }
 
 static rt_status check_run(const rt_job *job, rt_error *err) {
@@ -108,6 +96,6 @@ rt_status rt_job_check(const rt_job *job, rt_error *err) {
         return rt_fail(err, RT_E_CONFIG, "projector.kind needs a teacher, and teacher.path is not set");
     RT_TRY(check_run(job, err));
     RT_TRY(check_student(job, err));
-    RT_TRY(check_router(job, err));
+    RT_TRY(check_precision(job, err));
     return check_objective(job, err);
 }

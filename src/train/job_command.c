@@ -1,5 +1,5 @@
 /* job_command.c - from a command line to a job, and its execution with signals handled. */
-#include <retort/io/hf.h>
+#include <retort/train/frozen.h>
 #include <retort/train/job_command.h>
 #include <retort/train/run.h>
 #include <stdio.h>
@@ -25,13 +25,6 @@ static rt_status set_list(rt_job *job, const char *key, const rt_strings *items,
     return s;
 }
 
-static bool of_objective(const char *assignment) { return strncmp(assignment, "objective", 9) == 0; }
-static rt_status assign(rt_job *job, const rt_strings *set, bool objective, rt_error *err) {
-    for (int64_t i = 0; i < set->count; i++)
-        if (of_objective(set->item[i]) == objective) RT_TRY(rt_job_set(job, set->item[i], err));
-    return RT_OK;
-}
-
 static bool names_student(const rt_job_arguments *a) {
     if (a->job || a->student) return true;
     for (int64_t i = 0; i < a->set.count; i++)
@@ -40,28 +33,39 @@ static bool names_student(const rt_job_arguments *a) {
 }
 /* Nothing said of the student: the largest usual size that is not wider than the teacher. */
 static rt_status size_for_teacher(const rt_job_arguments *a, rt_job *job, rt_error *err) {
-    char path[4096];
     rt_model_config teacher;
+    rt_buf config = {0};
+    char *path;
     if (names_student(a) || !a->teacher) return RT_OK;
-    snprintf(path, sizeof path, "%s/config.json", a->teacher);
-    RT_TRY(rt_hf_config_read(path, &teacher, err));
+    RT_TRY(rt_model_path(a->teacher, &path, err));
+    rt_buf_printf(&config, "%s/config.json", path);
+    rt_free(path);
+    rt_status s = config.failed ? rt_fail(err, RT_E_NOMEM, "out of memory") : rt_hf_config_read(config.data, &teacher, err);
+    rt_buf_free(&config);
+    RT_TRY(s);
     const char *size = teacher.hidden_size >= 1024 ? "base" : teacher.hidden_size >= 256 ? "small" : "tiny";
     rt_log(RT_LOG_INFO, "student: size %s, for a teacher of width %lld (--student chooses another)", size, (long long)teacher.hidden_size);
     return rt_job_preset(job, size, err);
 }
 
+/* The family first: a preset of a dense one has no experts. */
+static rt_status set_family(const rt_job_arguments *a, rt_job *job, rt_error *err) {
+    for (int64_t i = 0; i < a->set.count; i++)
+        if (strncmp(a->set.item[i], "student.arch=", 13) == 0) RT_TRY(rt_job_set(job, a->set.item[i], err));
+    return RT_OK;
+}
+
 rt_status rt_job_from_arguments(const rt_job_arguments *a, rt_job *job, rt_error *err) {
     RT_TRY(rt_job_init(job, err));
     if (a->job) RT_TRY(rt_job_read(job, a->job, err));
+    RT_TRY(set_family(a, job, err));
     if (a->student) RT_TRY(rt_job_preset(job, a->student, err));
     RT_TRY(size_for_teacher(a, job, err));
     if (a->teacher) RT_TRY(set_text(job, "teacher.path", a->teacher, err));
     if (a->data.count) RT_TRY(set_list(job, "data.train", &a->data, err));
     if (a->valid.count) RT_TRY(set_list(job, "data.valid", &a->valid, err));
     if (a->out) RT_TRY(set_text(job, "run.out", a->out, err));
-    RT_TRY(assign(job, &a->set, false, err));
-    RT_TRY(rt_job_finish(job, err)); /* the default objective depends on the keys above */
-    RT_TRY(assign(job, &a->set, true, err));
+    RT_TRY(rt_job_set_all(job, a->set.item, a->set.count, err));
     return rt_job_finish(job, err);
 }
 

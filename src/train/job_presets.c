@@ -27,7 +27,8 @@ rt_status rt_job_preset(rt_job *job, const char *size, rt_error *err) {
     for (const struct preset *p = presets; p < presets + PRESETS; p++) {
         if (strcmp(p->name, size) != 0) continue;
         s->hidden_size = p->hidden_size, s->layers = p->layers, s->heads = p->heads, s->kv_heads = p->kv_heads;
-        s->head_dim = 0, s->ffn_size = p->ffn_size, s->experts = p->experts, s->experts_per_token = p->experts_per_token;
+        s->head_dim = 0, s->ffn_size = p->ffn_size, s->experts = s->experts_per_token = -1;
+        if (rt_job_moe(job)) s->experts = p->experts, s->experts_per_token = p->experts_per_token;
         return RT_OK;
     }
     return unknown(size, err);

@@ -6,7 +6,7 @@
 /* What a loss asks of the rest of the job. */
 typedef struct rt_job_loss {
     const char *name;
-    bool teacher, logits, routers, hidden; /* needs a teacher; its logits; expert routing; both models' states */
+    bool teacher, logits, routers; /* needs a teacher; its logits; expert routing */
 } rt_job_loss;
 extern const char *const rt_job_loss_names[];
 const rt_job_loss *rt_job_loss_find(const char *name);

@@ -41,20 +41,9 @@ static const rt_option student[] = {
     RT_OPT_FLAG(rt_job_student, tie, "no", "use the embedding as output matrix"),
     RT_OPT_END};
 
-static const char *const policies[] = {"topk", "switch", "sigmoid_bias", "trust", "coherence", NULL};
+static const char *const policies[] = {"topk", NULL};
 static const rt_option router[] = {
-    RT_OPT_NAME(rt_job_router, policy, "topk", policies, "how tokens are given to experts"),
-    RT_OPT_REAL(rt_job_router, capacity_factor, "1.25", 1e-3, 1e3, "switch: places per expert, relative to an even load"),
-    RT_OPT_REAL(rt_job_router, bias_rate, "1e-3", 0, 1, "sigmoid_bias: change of an expert's bias per step"),
-    RT_OPT_REAL(rt_job_router, trust_alpha, "0.8", 0, 1, "trust: weight of the router against reputation; 1 is topk"),
-    RT_OPT_REAL(rt_job_router, trust_decay, "0.99", 0, 1, "trust: what is kept of old evidence per step"),
-    RT_OPT_REAL(rt_job_router, trust_epsilon, "0", 0, 1, "trust: probability of exploring, in training"),
-    RT_OPT_INT(rt_job_router, trust_contexts, "16", 1, 65536, "trust: number of contexts"),
-    RT_OPT_REAL(rt_job_router, coherence_strength, "1", 0, 1e3, "coherence: factor of the correction; 0 is topk"),
-    RT_OPT_REAL(rt_job_router, coherence_rate, "0.01", 0, 1, "coherence: change of a correction per step"),
-    RT_OPT_REAL(rt_job_router, coherence_leak, "0.01", 0, 1, "coherence: how fast a correction is forgotten"),
-    RT_OPT_REAL(rt_job_router, coherence_bound, "1", 0, 1e3, "coherence: largest correction, in deviations of the router's logits"),
-    RT_OPT_END};
+    RT_OPT_NAME(rt_job_router, policy, "topk", policies, "how tokens are given to experts"), RT_OPT_END};
 
 static const rt_option data[] = {
     RT_OPT_STRINGS(rt_job_data, train, NULL, "training files: .bin shards, .txt, .jsonl, also .gz"),
@@ -77,8 +66,6 @@ static const rt_option objective[] = {
     RT_OPT_ENUM(rt_job_objective, schedule, "linear", rt_schedule_names, "course from the first value to the final one"),
     RT_OPT_REAL(rt_job_objective, beta, "0.5", 0, 1, "jsd: the teacher's share of the mixture"),
     RT_OPT_REAL(rt_job_objective, label_smoothing, "0", 0, 0.999, "next_token: probability spread over the vocabulary"),
-    RT_OPT_INT(rt_job_objective, student_layer, "-1", -1, 1023, "hidden_*: the student's block, from 0; -1: the last"),
-    RT_OPT_INT(rt_job_objective, teacher_layer, "-1", -1, 1023, "hidden_*: the teacher's block, from 0; -1: the last"),
     RT_OPT_END};
 
 static const rt_option optimizer[] = {

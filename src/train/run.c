@@ -71,10 +71,10 @@ static void unreached(void *context, const char *name) {
 }
 
 static rt_status begin_or_restore(rt_run_state *r, const char *checkpoint, rt_error *err) {
-    RT_TRY(rt_record_run(r, err));
+    if (checkpoint) RT_TRY(rt_trainer_restore(r->t, checkpoint, err));
+    RT_TRY(rt_record_run(r, checkpoint, err));
     rt_graph_unreached(r->t->graph.g, unreached, r);
     if (!checkpoint) return rt_trainer_begin(r->t, prefit_line, r, err);
-    RT_TRY(rt_trainer_restore(r->t, checkpoint, err));
     rt_log(RT_LOG_INFO, "continuing from %s (step %lld)", checkpoint, (long long)r->t->step);
     r->saved_step = r->t->step;
     snprintf(r->result->checkpoint, sizeof r->result->checkpoint, "%s", checkpoint);

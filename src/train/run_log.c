@@ -56,10 +56,10 @@ static json_t *model_json(const rt_model_config *c) {
                      "active_parameters", (json_int_t)p.active);
 }
 
-rt_status rt_record_run(rt_run_state *r, rt_error *err) {
+rt_status rt_record_run(rt_run_state *r, const char *resumed_from, rt_error *err) {
     const rt_trainer *t = r->t;
     json_t *o = record("run", t->step);
-    bool ok = o && set_text(o, "command", r->o->command) && set(o, "configuration", rt_job_json(r->job)) && set(o, "machine", machine_json()) &&
+    bool ok = o && set_text(o, "command", r->o->command) && set_text(o, "resumed_from", resumed_from) && set(o, "configuration", rt_job_json(r->job)) && set(o, "machine", machine_json()) &&
               set(o, "student", model_json(&t->config)) && set(o, "precision_student", precision_json(&t->student.precision)) &&
               set_text(o, "train_hash", t->data.train_hash) && set_text(o, "valid_hash", t->data.valid_hash) &&
               set_text(o, "tokenizer_hash", t->data.tokenizer ? rt_tokenizer_hash(t->data.tokenizer) : NULL) && set(o, "head_rows", json_integer(t->graph.head_rows));

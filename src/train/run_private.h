@@ -17,7 +17,7 @@ typedef struct rt_run_state {
 } rt_run_state;
 
 /* Records; each also says its line for people, where there is one. */
-rt_status rt_record_run(rt_run_state *r, rt_error *err) RT_NODISCARD;
+rt_status rt_record_run(rt_run_state *r, const char *resumed_from, rt_error *err) RT_NODISCARD; /* NULL: from the beginning */
 rt_status rt_record_step(rt_run_state *r, const rt_step_report *s, rt_error *err) RT_NODISCARD;
 rt_status rt_record_evaluation(rt_run_state *r, const rt_evaluation *v, rt_error *err) RT_NODISCARD;
 rt_status rt_record_checkpoint(rt_run_state *r, const char *path, rt_error *err) RT_NODISCARD;

@@ -1,4 +1,6 @@
 /* run_resume.c - finding where to continue, and refusing to continue something else. */
+#include "kernels/gemm.h"
+#include "kernels/isa.h"
 #include "train/run_private.h"
 #include <retort/base/file.h>
 #include <retort/io/checkpoint.h>
@@ -50,6 +52,16 @@ static rt_status same_job(const rt_job *job, const char *checkpoint, json_t *man
     return s;
 }
 
+/* Bits are promised for one binary, one library and one ISA level (docs/numerics.md). */
+static void warn_elsewhere(const char *checkpoint, const json_t *manifest) {
+    const char *const made[][2] = {{"version", RT_VERSION}, {"isa", rt_isa_name(rt_isa_level())}, {"products", rt_gemm_f32_library()}};
+    for (int i = 0; i < 3; i++) {
+        const char *stored = json_string_value(json_object_get(manifest, made[i][0]));
+        if (stored && strcmp(stored, made[i][1]) != 0)
+            rt_log(RT_LOG_WARNING, "%s was made with %s %s, this is %s: bits may differ from an uninterrupted run", checkpoint, made[i][0], stored, made[i][1]);
+    }
+}
+
 rt_status rt_resume_find(rt_run_state *r, char **checkpoint, int64_t *keep, int64_t *head_rows, rt_error *err) {
     rt_checkpoint_listener listener = {damaged, NULL};
     json_t *manifest;
@@ -61,9 +73,7 @@ rt_status rt_resume_find(rt_run_state *r, char **checkpoint, int64_t *keep, int6
     rt_status s = same_job(r->job, *checkpoint, manifest, err);
     *keep = json_integer_value(json_object_get(manifest, "log_bytes"));
     *head_rows = json_integer_value(json_object_get(manifest, "head_rows"));
-    const char *version = json_string_value(json_object_get(manifest, "version"));
-    if (version && strcmp(version, RT_VERSION) != 0)
-        rt_log(RT_LOG_WARNING, "%s was written by version %s, this is %s: bits may differ from an uninterrupted run", *checkpoint, version, RT_VERSION);
+    warn_elsewhere(*checkpoint, manifest);
     json_decref(manifest);
     return s;
 }

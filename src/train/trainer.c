@@ -8,7 +8,7 @@ static const rt_tensor *from_files(void *context, int64_t i) { return rt_hf_weig
 static rt_status initial_weights(rt_trainer *t, rt_error *err) {
     if (t->job->student.init == RT_INIT_RANDOM) return rt_student_start(&t->student, (uint64_t)t->job->run.seed), RT_OK;
     rt_hf *from;
-    RT_TRY(rt_hf_open(t->job->student.from, &from, err));
+    RT_TRY(rt_hf_open(t->from, &from, err));
     rt_status s = rt_weights_copy(&t->student.weights, from_files, from, err);
     rt_hf_close(from);
     if (s == RT_OK) rt_student_adopt(&t->student);

@@ -11,7 +11,8 @@ rt_precision rt_job_student_precision(const rt_job *job) {
     return p;
 }
 
-static const char *tokenizer_home(const rt_job *job) { return job->teacher.path ? job->teacher.path : job->student.from; }
+/* Where a tokenizer is looked for when the job names none. */
+static const char *tokenizer_home(const rt_trainer *t) { return t->teacher_files.path ? t->teacher_files.path : t->from; }
 
 static rt_status open_teacher_files(rt_trainer *t, rt_error *err) {
     const rt_job *job = t->job;
@@ -62,7 +63,7 @@ static rt_status student_config(rt_trainer *t, rt_error *err) {
         RT_TRY(rt_job_student_config(job, V, &t->config, err));
     } else {
         rt_hf *from;
-        RT_TRY(rt_hf_open(job->student.from, &from, err));
+        RT_TRY(rt_hf_open(t->from, &from, err));
         t->config = *rt_hf_config(from);
         rt_hf_close(from);
         if (strcmp(t->config.arch->name, job->student.arch) != 0)
@@ -149,8 +150,9 @@ static rt_status open_all(rt_trainer *t, int64_t head_rows, rt_error *err) {
     rt_optim_config optimizer = rt_job_optim_config(t->job);
     rt_precision p = rt_job_student_precision(t->job);
     RT_TRY(rt_objective_resolve(&t->objective, t->job, err));
+    if (t->job->student.from) RT_TRY(rt_model_path(t->job->student.from, &t->from, err));
     RT_TRY(open_teacher_files(t, err));
-    RT_TRY(rt_corpus_set_open(&t->data, t->job, tokenizer_home(t->job), err));
+    RT_TRY(rt_corpus_set_open(&t->data, t->job, tokenizer_home(t), err));
     RT_TRY(student_config(t, err));
     RT_TRY(plan_teacher(t, err));
     RT_TRY(open_data(t, err));
@@ -187,5 +189,6 @@ void rt_trainer_close(rt_trainer *t) {
     rt_forward_close(&t->teacher);
     rt_frozen_close(&t->teacher_files);
     rt_corpus_set_close(&t->data);
+    rt_free(t->from);
     rt_free(t);
 }

@@ -39,11 +39,6 @@ typedef struct rt_job_student {
 
 typedef struct rt_job_router {
     const char *policy;
-    double capacity_factor;                                                            /* switch */
-    double bias_rate;                                                                  /* sigmoid_bias */
-    double trust_alpha, trust_decay, trust_epsilon;                                    /* trust */
-    int64_t trust_contexts;                                                            /* trust */
-    double coherence_strength, coherence_rate, coherence_leak, coherence_bound;        /* coherence */
 } rt_job_router;
 
 typedef struct rt_job_data {
@@ -59,7 +54,6 @@ typedef struct rt_job_objective {
     double weight, final_weight, temperature, final_temperature; /* final ones: those of the start once finished, if unset */
     int schedule;                                                /* rt_schedule_kind: the course from start to final */
     double beta, label_smoothing;
-    int64_t student_layer, teacher_layer; /* hidden_*: block counted from 0; -1: the last */
 } rt_job_objective;
 
 typedef struct rt_job_optimizer {
@@ -109,6 +103,7 @@ rt_status rt_job_init(rt_job *job, rt_error *err) RT_NODISCARD;
 rt_status rt_job_read(rt_job *job, const char *path, rt_error *err) RT_NODISCARD;
 rt_status rt_job_preset(rt_job *job, const char *size, rt_error *err) RT_NODISCARD; /* the student's sizes */
 rt_status rt_job_set(rt_job *job, const char *assignment, rt_error *err) RT_NODISCARD;
+rt_status rt_job_set_all(rt_job *job, const char *const *sets, int64_t count, rt_error *err) RT_NODISCARD; /* in the right order */
 rt_status rt_job_finish(rt_job *job, rt_error *err) RT_NODISCARD; /* idempotent */
 void rt_job_free(rt_job *job);
 

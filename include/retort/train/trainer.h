@@ -26,6 +26,7 @@ typedef struct rt_trainer {
     rt_model_config config;
     rt_objective objective;
     rt_corpus_set data;
+    char *from; /* directory of the initial weights; NULL: random */
     rt_frozen teacher_files;
     rt_forward teacher;
     rt_hf_hash teacher_hash;
