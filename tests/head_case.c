@@ -1,3 +1,4 @@
+/* head_case.c - one run of the head: leaves of every kind, filled at random or by the test, and what comes out. */
 #include "head_case.h"
 #include <retort/base/mem.h>
 #include <retort/base/rng.h>
@@ -46,10 +47,13 @@ static rt_ref leaf(rt_graph *g, const char *name, const rt_tensor *t, const rt_t
     memset(d->data, c->fresh ? 0xff : 0, rt_tensor_bytes(d));
     return rt_graph_param(g, name, t, d);
 }
-static rt_status run(head_case *c, rt_graph *g, rt_error *err) {
+rt_ref head_case_build(head_case *c, rt_graph *g) {
     rt_tensor targets = rt_tensor_1d(RT_I32, c->target, c->N), gains = rt_tensor_1d(RT_F64, c->gains, c->n_terms);
     rt_head_config config = {.targets = rt_graph_input(g, "targets", &targets), .gains = rt_graph_input(g, "gains", &gains), .terms = c->terms,
                              .n_terms = c->n_terms, .vocab = c->V, .budget = c->budget, .rows = c->rows};
+    rt_tensor active = rt_tensor_1d(RT_I32, c->active, c->n_terms), temperatures = rt_tensor_1d(RT_F64, c->temperatures, c->n_terms);
+    if (c->active) config.active = rt_graph_input(g, "active", &active);
+    if (c->temperatures) config.temperatures = rt_graph_input(g, "temperatures", &temperatures);
     for (int s = 0; s < 2; s++) {
         rt_head_side *side = s ? &config.teacher : &config.student;
         side->prec = c->prec[s];
@@ -59,6 +63,10 @@ static rt_status run(head_case *c, rt_graph *g, rt_error *err) {
     }
     rt_ref out = rt_head(g, &config, "head", &c->rows_used);
     rt_graph_output(g, out);
+    return out;
+}
+static rt_status run(head_case *c, rt_graph *g, rt_error *err) {
+    rt_ref out = head_case_build(c, g);
     RT_TRY(rt_graph_plan(g, !c->evaluate, err));
     if (c->fresh) rt_graph_fresh_gradients(g);
     RT_TRY(rt_graph_forward(g, err));
@@ -79,3 +87,14 @@ rt_status head_case_run(head_case *c, rt_error *err) {
 double head_case_report(const head_case *c, int term) {
     return rt_vocab_report(c->terms[term].loss, (const double *)c->out.data + term * c->out.dim[1], c->out.dim[1]);
 }
+
+const rt_head_term head_all[HEAD_ALL] = {
+    {&rt_loss_next_token, 0, 0, 0.1}, {&rt_loss_forward_kl, 2, 0, 0}, {&rt_loss_reverse_kl, 1, 0, 0}, {&rt_loss_jsd, 0, 0.3, 0},
+    {&rt_loss_tv, 0, 0, 0},           {&rt_loss_teacher_ce, 0, 0, 0}, {&rt_loss_kl_t1, 0, 0, 0},      {&rt_loss_top1_agreement, 0, 0, 0},
+    {&rt_loss_top5_overlap, 0, 0, 0}, {&rt_loss_acceptance, 0, 0, 0}, {&rt_loss_calibration, 0, 0, 0}};
+
+head_case head_case_big(int64_t rows) {
+    return (head_case){.N = 333, .D = {40, 56}, .V = 1100, .padded = 1104, .prec = {head_f32, head_f16}, .terms = head_all, .n_terms = HEAD_ALL,
+                       .rows = rows, .scale = 0.4};
+}
+bool head_case_same(const rt_tensor *a, const rt_tensor *b) { return memcmp(a->data, b->data, rt_tensor_bytes(a)) == 0; }

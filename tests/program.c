@@ -13,7 +13,7 @@ enum { MAX_WORDS = 30, OUTPUT = 64 << 20 };
 
 static bool start(const char *dir, char *const *argv, pid_t *pid) {
     static const char *const names[] = {"stdin", "stdout", "stderr"};
-    char path[512];
+    char path[600];
     posix_spawn_file_actions_t files;
     posix_spawn_file_actions_init(&files);
     for (int i = 0; i < 3; i++) {
@@ -26,32 +26,41 @@ static bool start(const char *dir, char *const *argv, pid_t *pid) {
 }
 
 static void keep(const char *dir, const char *name, rt_buf *out) {
-    char path[512];
+    char path[600];
     rt_error err = {0};
     snprintf(path, sizeof path, "%s/%s", dir, name);
     RT_OK_OR_FAIL(rt_file_read(path, OUTPUT, out, &err));
     if (!out->data) rt_buf_puts(out, "");
 }
 
-rt_run rt_program(const char *in, const char *const *arguments) {
-    rt_run r = {.code = -1};
+rt_started rt_program_start(const char *in, const char *const *arguments) {
+    rt_started s = {.pid = -1};
     rt_error err = {0};
-    const char *dir = rt_test_dir();
-    char path[512];
+    char path[600];
     char *argv[MAX_WORDS + 2] = {"retort"};
     for (int i = 0; i < MAX_WORDS && arguments[i]; i++) argv[i + 1] = (char *)arguments[i];
-    snprintf(path, sizeof path, "%s/stdin", dir);
+    snprintf(s.dir, sizeof s.dir, "%s", rt_test_dir());
+    snprintf(path, sizeof path, "%s/stdin", s.dir);
     RT_OK_OR_FAIL(rt_file_write_atomic(path, in ? in : "", in ? strlen(in) : 0, &err));
     pid_t pid;
+    if (start(s.dir, argv, &pid)) s.pid = pid;
+    else RT_FAILF("%s/retort could not be run", RT_BINARY_DIR);
+    return s;
+}
+
+rt_run rt_program_end(rt_started *s) {
+    rt_run r = {.code = -1};
     int status;
-    if (!start(dir, argv, &pid) || waitpid(pid, &status, 0) != pid) {
-        RT_FAILF("%s/retort could not be run", RT_BINARY_DIR);
-        return r;
-    }
+    if (s->pid < 0 || waitpid(s->pid, &status, 0) != s->pid) return r;
     r.code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-    keep(dir, "stdout", &r.out);
-    keep(dir, "stderr", &r.err);
+    keep(s->dir, "stdout", &r.out);
+    keep(s->dir, "stderr", &r.err);
     return r;
+}
+
+rt_run rt_program(const char *in, const char *const *arguments) {
+    rt_started s = rt_program_start(in, arguments);
+    return rt_program_end(&s);
 }
 
 void rt_run_free(rt_run *r) {

@@ -11,4 +11,13 @@ typedef struct rt_run {
 rt_run rt_program(const char *in, const char *const *arguments);
 #define RT_PROGRAM(in, ...) rt_program(in, (const char *const[]){__VA_ARGS__, NULL})
 void rt_run_free(rt_run *r);
+
+/* The same in two halves, for what is to be disturbed while it runs. */
+typedef struct rt_started {
+    int pid; /* -1: it could not be started, which has failed the test */
+    char dir[512];
+} rt_started;
+rt_started rt_program_start(const char *in, const char *const *arguments);
+rt_run rt_program_end(rt_started *s); /* waits */
+#define RT_PROGRAM_START(...) rt_program_start(NULL, (const char *const[]){__VA_ARGS__, NULL})
 #endif

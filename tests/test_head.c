@@ -13,12 +13,6 @@ static const rt_head_term trained[] = {
     {&rt_loss_next_token, 0, 0, 0}, {&rt_loss_next_token, 0, 0, 0.2}, {&rt_loss_forward_kl, 2, 0, 0}, {&rt_loss_reverse_kl, 2, 0, 0},
     {&rt_loss_jsd, 0, 0.3, 0},      {&rt_loss_jsd, 2, 0.5, 0},        {&rt_loss_jsd, 0, 0, 0},        {&rt_loss_jsd, 0, 1, 0},
     {&rt_loss_tv, 0, 0, 0},         {&rt_loss_tv, 3, 0, 0}};
-/* Everything there is. */
-static const rt_head_term all[] = {
-    {&rt_loss_next_token, 0, 0, 0.1}, {&rt_loss_forward_kl, 2, 0, 0}, {&rt_loss_reverse_kl, 1, 0, 0}, {&rt_loss_jsd, 0, 0.3, 0},
-    {&rt_loss_tv, 0, 0, 0},           {&rt_loss_teacher_ce, 0, 0, 0}, {&rt_loss_kl_t1, 0, 0, 0},      {&rt_loss_top1_agreement, 0, 0, 0},
-    {&rt_loss_top5_overlap, 0, 0, 0}, {&rt_loss_acceptance, 0, 0, 0}, {&rt_loss_calibration, 0, 0, 0}};
-
 /* ------------------------------------------------------- finite differences */
 
 static double objective(head_case *c) {
@@ -95,7 +89,7 @@ static double distance(const rt_tensor *a, const rt_tensor *b) {
 static void compare_gradients(head_case *c, head_case *w, const char *name) {
     rt_error err = {0};
     for (int i = 0; i < c->n_terms; i++) {
-        const rt_vocab_loss *loss = all[i].loss;
+        const rt_vocab_loss *loss = head_all[i].loss;
         if (!loss->gradient) continue;
         memset(c->gains, 0, sizeof c->gains), memset(w->gains, 0, sizeof w->gains);
         c->gains[i] = w->gains[i] = 1;
@@ -108,7 +102,7 @@ static void compare_gradients(head_case *c, head_case *w, const char *name) {
 }
 /* The same numbers in the contract under test and in f64. */
 static void against_f64(rt_prec student, rt_prec teacher, const char *name) {
-    head_case c = {.N = 60, .D = {48, 72}, .V = 600, .padded = 604, .prec = {student, teacher}, .terms = all, .n_terms = COUNT(all), .rows = 32,
+    head_case c = {.N = 60, .D = {48, 72}, .V = 600, .padded = 604, .prec = {student, teacher}, .terms = head_all, .n_terms = HEAD_ALL, .rows = 32,
                    .scale = 0.3};
     head_case w = c;
     w.prec[0] = w.prec[1] = head_f64;
@@ -119,7 +113,7 @@ static void against_f64(rt_prec student, rt_prec teacher, const char *name) {
     RT_OK_OR_FAIL(head_case_run(&w, &err));
     for (int i = 0; i < c.n_terms; i++) {
         double found = head_case_report(&c, i), want = head_case_report(&w, i);
-        RT_CHECK(fabs(found - want) <= 2e-6 * fmax(fabs(want), 0.1), "%s, %s: %.10g, in f64 %.10g", name, all[i].loss->name, found, want);
+        RT_CHECK(fabs(found - want) <= 2e-6 * fmax(fabs(want), 0.1), "%s, %s: %.10g, in f64 %.10g", name, head_all[i].loss->name, found, want);
     }
     compare_gradients(&c, &w, name);
     for (int64_t i = c.V * c.D[0]; i < c.padded * c.D[0]; i++) CU_ASSERT_EQUAL(rt_get(&c.d_weight, i), 0);
@@ -137,28 +131,22 @@ static void precisions(void) {
 
 /* ---------------------------------------------------------------- bits */
 
-static head_case big_case(int64_t rows) {
-    return (head_case){.N = 333, .D = {40, 56}, .V = 1100, .padded = 1104, .prec = {head_f32, head_f16}, .terms = all, .n_terms = COUNT(all),
-                       .rows = rows, .scale = 0.4};
-}
 static bool same_out(const head_case *a, const head_case *b) {
     return memcmp(a->out.data, b->out.data, rt_tensor_bytes(&a->out)) == 0;
 }
-static bool same(const rt_tensor *a, const rt_tensor *b) { return memcmp(a->data, b->data, rt_tensor_bytes(a)) == 0; }
-
 static void bits_of_rows_and_mode(void) {
     rt_error err = {0};
-    head_case a = big_case(64);
+    head_case a = head_case_big(64);
     head_case_make(&a);
     RT_OK_OR_FAIL(head_case_run(&a, &err));
     int64_t rows[] = {16, 32, 48, 80, 112, 256, 496, 512};
     for (int i = 0; i < COUNT(rows); i++) {
-        head_case b = big_case(rows[i]);
+        head_case b = head_case_big(rows[i]);
         b.evaluate = i % 2;
         head_case_make(&b);
         RT_OK_OR_FAIL(head_case_run(&b, &err));
         RT_CHECK(same_out(&a, &b), "values differ with %d rows", (int)rows[i]);
-        if (!b.evaluate) RT_CHECK(same(&a.d_hidden, &b.d_hidden), "dH differs with %d rows", (int)rows[i]);
+        if (!b.evaluate) RT_CHECK(head_case_same(&a.d_hidden, &b.d_hidden), "dH differs with %d rows", (int)rows[i]);
         if (!b.evaluate) RT_CHECK(distance(&a.d_weight, &b.d_weight) < 1e-6, "dW differs with %d rows", (int)rows[i]);
         head_case_free(&b);
     }
@@ -169,10 +157,10 @@ static void bits_of_threads(void) {
     head_case c[3];
     for (int i = 0; i < 3; i++) {
         rt_threads_set(i + 1);
-        c[i] = big_case(128);
+        c[i] = head_case_big(128);
         head_case_make(&c[i]);
         RT_OK_OR_FAIL(head_case_run(&c[i], &err));
-        CU_ASSERT(same_out(&c[0], &c[i]) && same(&c[0].d_hidden, &c[i].d_hidden) && same(&c[0].d_weight, &c[i].d_weight));
+        CU_ASSERT(same_out(&c[0], &c[i]) && head_case_same(&c[0].d_hidden, &c[i].d_hidden) && head_case_same(&c[0].d_weight, &c[i].d_weight));
     }
     rt_threads_set(0);
     for (int i = 0; i < 3; i++) head_case_free(&c[i]);
@@ -180,16 +168,16 @@ static void bits_of_threads(void) {
 /* A term's values do not depend on which other terms there are, nor on gains. */
 static void bits_of_company(void) {
     rt_error err = {0};
-    head_case a = big_case(64);
+    head_case a = head_case_big(64);
     head_case_make(&a);
     RT_OK_OR_FAIL(head_case_run(&a, &err));
-    for (int i = 0; i < COUNT(all); i++) {
-        head_case b = big_case(64);
-        b.terms = &all[i], b.n_terms = 1;
+    for (int i = 0; i < HEAD_ALL; i++) {
+        head_case b = head_case_big(64);
+        b.terms = &head_all[i], b.n_terms = 1;
         head_case_make(&b);
         b.gains[0] = i % 2;
         RT_OK_OR_FAIL(head_case_run(&b, &err));
-        RT_CHECK(memcmp((double *)a.out.data + i * a.out.dim[1], b.out.data, (size_t)all[i].loss->columns * 8) == 0, "%s", all[i].loss->name);
+        RT_CHECK(memcmp((double *)a.out.data + i * a.out.dim[1], b.out.data, (size_t)head_all[i].loss->columns * 8) == 0, "%s", head_all[i].loss->name);
         head_case_free(&b);
     }
     head_case_free(&a);
@@ -252,13 +240,13 @@ static void isa_levels(void) {
     head_case c[3];
     const char *level[] = {NULL, "v3", "v2"};
     for (int i = 0; i < 3; i++) {
-        c[i] = big_case(128);
+        c[i] = head_case_big(128);
         head_case_make(&c[i]);
         if (rt_isa_force(level[i])) RT_OK_OR_FAIL(head_case_run(&c[i], &err));
         else c[i].n_terms = 0, rt_test_skip("this processor has no level %s", level[i]);
     }
     rt_isa_force(NULL);
-    if (c[1].n_terms) CU_ASSERT(same_out(&c[0], &c[1]) && same(&c[0].d_weight, &c[1].d_weight));
+    if (c[1].n_terms) CU_ASSERT(same_out(&c[0], &c[1]) && head_case_same(&c[0].d_weight, &c[1].d_weight));
     for (int i = 0; i < c[2].n_terms; i++) CU_ASSERT_DOUBLE_EQUAL(head_case_report(&c[0], i), head_case_report(&c[2], i), 2e-6 * (1 + head_case_report(&c[0], i)));
     if (c[2].n_terms) CU_ASSERT(distance(&c[0].d_weight, &c[2].d_weight) < 3e-5);
     for (int i = 0; i < 3; i++) head_case_free(&c[i]);
@@ -372,7 +360,7 @@ static void bad_targets(void) {
     head_case_free(&c);
 }
 static void out_of_memory(void) {
-    head_case c = {.N = 8, .D = {4, 4}, .V = 20, .prec = {head_f32, head_f32}, .terms = all, .n_terms = COUNT(all)};
+    head_case c = {.N = 8, .D = {4, 4}, .V = 20, .prec = {head_f32, head_f32}, .terms = head_all, .n_terms = HEAD_ALL};
     head_case_make(&c);
     int64_t before = rt_mem_stats_get().live_blocks;
     rt_status s = RT_E_NOMEM;

@@ -1,3 +1,4 @@
+/* weighted_sum.c - an operation of the tests alone: sum_i w[i] x[i] in f64;  dx = w. */
 #include "weighted_sum.h"
 #include "harness.h"
 #include <retort/graph/op.h>

@@ -27,10 +27,10 @@ const rt_command rt_command_distill = {
     "The teacher is a Hugging Face directory, used in the dtype of its files and never changed. The run goes into --out:\n"
     "log.jsonl and checkpoints/step-..., each a Hugging Face directory itself. 'retort show config --keys' lists every key.\n"
     "\n"
-    "Sizes of --student:  width layers heads/kv ffn experts top-k\n"
-    "  tiny                64    4     4/2    128    4      2\n"
-    "  small              256    4     8/4    512    8      2\n"
-    "  base               512    8     8/4   1024    8      2",
+    "Sizes of --student (without it, and without a job: tiny below a teacher width of 256, small below 1024, else base):\n"
+    "  tiny   width  64, 2 layers, heads 4/2, experts 4 x  128, 2 a token\n"
+    "  small  width 256, 4 layers, heads 8/4, experts 8 x  512, 2 a token\n"
+    "  base   width 512, 8 layers, heads 8/4, experts 8 x 1024, 2 a token",
     options,
     sizeof(rt_job_arguments),
     run};

@@ -1,6 +1,7 @@
-/* threads.c - OpenMP, and nothing else of it anywhere. */
+/* threads.c - how many workers, their scratch, and the number of threads that libraries see. */
 #include <retort/base/mem.h>
 #include <retort/base/threads.h>
+#include "base/pool.h"
 #include <omp.h>
 #include <sched.h>
 
@@ -22,19 +23,19 @@ int rt_threads(void) {
 
 void rt_threads_set(int count) {
     int n = count <= 0 ? cores() : count > MAX_WORKERS ? MAX_WORKERS : count;
-    if (n != workers) rt_scratch_release();
+    if (n != workers) {
+        rt_scratch_release();
+        rt_pool_stop();
+    }
     workers = n;
 }
 
 void rt_parallel(int64_t tasks, rt_task_fn fn, void *context) {
     int n = rt_threads();
     if (tasks < n) n = (int)tasks;
-    if (n <= 1) {
+    if (n > 1) rt_pool_run(n, tasks, fn, context);
+    else
         for (int64_t i = 0; i < tasks; i++) fn(context, i, 0);
-        return;
-    }
-#pragma omp parallel for schedule(dynamic, 1) num_threads(n)
-    for (int64_t i = 0; i < tasks; i++) fn(context, i, omp_get_thread_num());
 }
 
 /* A library asks omp_in_parallel() and omp_get_max_threads(); in a region of one thread, or in none, only the second says "one". */

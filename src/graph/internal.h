@@ -88,6 +88,7 @@ size_t rt_graph_pack(rt_buffer *b, int n); /* gives each buffer its place; the t
 static inline bool rt_is_terminal(const rt_graph *g, const rt_node *n) { return g->train && (n->op->flags & RT_OP_TERMINAL); }
 rt_status rt_graph_schedule(rt_graph *g, rt_error *err);
 rt_status rt_graph_place(rt_graph *g, rt_error *err);
+void rt_graph_guard_reset(rt_graph *g);           /* RT_MEMCHECK: before a forward run */
 void rt_graph_guard_check(rt_graph *g, int step); /* RT_MEMCHECK: redzones intact, dead buffers filled with NaN */
 rt_status rt_graph_nomem(rt_graph *g, rt_error *err);
 /* profile.c; all but the first only with a profile. */

@@ -2,23 +2,29 @@
 #include "graph/internal.h"
 #include <string.h>
 
-static const char *leaf_names[] = {"", "input", "constant", "variable", "parameter"};
+/* As a tape, and as planned: who trains or caches a weight is no part of the tape. */
+static const char *leaf_names[2][5] = {{"", "input", "weight", "weight", "weight"}, {"", "input", "constant", "variable", "parameter"}};
 
-static void describe_leaves(const rt_graph *g, rt_buf *out) {
+static void describe_leaves(const rt_graph *g, bool planned, rt_buf *out) {
     char b[96];
     for (int i = 1; i < g->n_values; i++) {
         const rt_value *v = &g->values[i];
-        if (v->leaf != RT_NOT_LEAF) rt_buf_printf(out, "%%%-4d %-9s %-48s %s\n", i, leaf_names[v->leaf], v->name, rt_tensor_text(&v->t, b));
+        if (v->leaf != RT_NOT_LEAF) rt_buf_printf(out, "%%%-4d %-9s %-48s %s\n", i, leaf_names[planned][v->leaf], v->name, rt_tensor_text(&v->t, b));
     }
 }
 
-static void describe_node(const rt_graph *g, const rt_node *n, rt_buf *out) {
+/* Bytes are what a forward keeps for its own backward: how many is the plan's affair. */
+static const char *shape_text(const rt_tensor *t, bool planned, char b[96]) {
+    return t->dtype == RT_U8 && !planned ? "u8" : rt_tensor_text(t, b);
+}
+
+static void describe_node(const rt_graph *g, const rt_node *n, bool planned, rt_buf *out) {
     char b[96], p[48];
     rt_buf_printf(out, "%%%-4d %-9s %-48s", n->out[0].id, n->op->name, n->role);
     for (int k = 0; k < n->op->n_in; k++)
         if (rt_infer_has(n, k)) rt_buf_printf(out, " %%%d", n->in[k].id);
     rt_buf_puts(out, " ->");
-    for (int k = 0; k < n->op->n_out; k++) rt_buf_printf(out, "%s %s", k ? "," : "", rt_tensor_text(&g->values[n->out[k].id].t, b));
+    for (int k = 0; k < n->op->n_out; k++) rt_buf_printf(out, "%s %s", k ? "," : "", shape_text(&g->values[n->out[k].id].t, planned, b));
     rt_buf_printf(out, " | %s | acc %s | %s\n", rt_prec_text(n->prec, p), rt_dtype_name(n->prec.acc), n->kernel);
 }
 
@@ -34,8 +40,8 @@ static void describe_schedule(const rt_graph *g, rt_buf *out) {
 }
 
 void rt_graph_describe(const rt_graph *g, bool schedule, rt_buf *out) {
-    describe_leaves(g, out);
-    for (int i = 0; i < g->n_nodes; i++) describe_node(g, &g->nodes[i], out);
+    describe_leaves(g, schedule, out);
+    for (int i = 0; i < g->n_nodes; i++) describe_node(g, &g->nodes[i], schedule, out);
     if (schedule) describe_schedule(g, out);
 }
 

@@ -94,12 +94,18 @@ static rt_status take_fault(rt_graph *g, rt_error *err) {
 
 /* -------------------------------------------------------------------- chains */
 
+/* Where a number that is not finite was first seen: place in the chain, output, row, column. */
+typedef struct sighting {
+    int at, output;
+    int64_t row, column;
+} sighting;
 typedef struct chain {
     rt_graph *g;
     const rt_step *step;
     int t;
     int64_t rows, first_task[RT_CHAIN_MAX + 1];
     rt_call call[RT_CHAIN_MAX];
+    sighting *seen; /* while looking for it; else NULL */
 } chain;
 
 static void prepare_task(void *context, int64_t task, int worker) {
@@ -131,6 +137,8 @@ static void aim_at_tile(const chain *ch, rt_tensor *t, int id, int64_t r0, char 
     t->data = (void *)((uintptr_t)(tiles + v->tile_at) - (uintptr_t)r0 * row);
 }
 
+static bool see_nonfinite(const chain *ch, const rt_call *c, int at, int64_t r0, int64_t r1);
+
 static void tile_task(void *context, int64_t task, int worker) {
     const chain *ch = context;
     int64_t r0 = task * ch->step->tile_rows, r1 = r0 + ch->step->tile_rows;
@@ -142,16 +150,22 @@ static void tile_task(void *context, int64_t task, int worker) {
         for (int k = 0; k < c.node->op->n_out; k++) aim_at_tile(ch, &c.out[k], c.node->out[k].id, r0, tiles);
         int64_t since = ch->g->profile ? rt_profile_now() : 0;
         c.node->op->forward_rows(&c, r0, r1, worker);
+        if (ch->seen && see_nonfinite(ch, &c, i, r0, r1)) return;
         if (ch->g->profile) rt_profile_part(ch->g, ch->g->order[ch->step->first + i], since);
     }
 }
 
-static void run_rows(rt_graph *g, int t) {
+static int64_t open_chain(rt_graph *g, int t, chain *ch) {
     const rt_step *s = &g->steps[t];
-    chain ch = {.g = g, .step = s, .t = t, .rows = g->nodes[g->order[s->first]].rows};
-    for (int i = 0; i < s->count; i++) make_call(g, s, s->first + i, &ch.call[i]);
-    prepare(&ch);
-    rt_parallel((ch.rows + s->tile_rows - 1) / s->tile_rows, tile_task, &ch);
+    *ch = (chain){.g = g, .step = s, .t = t, .rows = g->nodes[g->order[s->first]].rows};
+    for (int i = 0; i < s->count; i++) make_call(g, s, s->first + i, &ch->call[i]);
+    prepare(ch);
+    return (ch->rows + s->tile_rows - 1) / s->tile_rows;
+}
+static void run_rows(rt_graph *g, int t) {
+    chain ch;
+    int64_t tiles = open_chain(g, t, &ch);
+    rt_parallel(tiles, tile_task, &ch);
 }
 
 /* --------------------------------------------------------------------- steps */
@@ -213,6 +227,7 @@ static rt_status ready(rt_graph *g, rt_error *err) {
 
 rt_status rt_graph_forward(rt_graph *g, rt_error *err) {
     RT_TRY(ready(g, err));
+    rt_graph_guard_reset(g);
     for (int t = 0; t < g->n_forward; t++) RT_TRY(run_step(g, t, err));
     return RT_OK;
 }
@@ -240,22 +255,56 @@ static bool finite_at(const rt_tensor *t, int64_t i) {
     default: return true;
     }
 }
-static rt_status scan(const rt_graph *g, const rt_node *n, rt_error *err) {
-    for (int k = 0; k < n->op->n_out; k++) {
-        const rt_value *v = &g->values[n->out[k].id];
-        if (!v->t.data || v->tile_step >= 0) continue;
-        for (int64_t i = 0, count = rt_tensor_count(&v->t), columns = count / v->t.dim[0]; i < count; i++)
-            if (!finite_at(&v->t, i))
-                return rt_fail(err, RT_E_NUMERIC, "%s (%s): output %d is not finite at row %lld, column %lld", n->role, n->op->name, k,
-                               (long long)(i / columns), (long long)(i % columns));
+/* What only backward reads may hold rows nobody wrote. */
+static bool is_read(const rt_graph *g, int id) {
+    bool read = g->values[id].output;
+    for (int i = 0; i < g->n_nodes && !read; i++)
+        for (int k = 0; k < g->nodes[i].op->n_in; k++) read |= g->nodes[i].in[k].id == id;
+    return read;
+}
+/* Rows [r0, r1) of each output; r1 < 0: all. Keeps the earliest operation; tiles come in order, so of one operation the first row. */
+static bool see_nonfinite(const chain *ch, const rt_call *c, int at, int64_t r0, int64_t r1) {
+    for (int k = 0; k < c->node->op->n_out; k++) {
+        const rt_tensor *t = &c->out[k];
+        if (!t->data || !is_read(ch->g, c->node->out[k].id)) continue;
+        int64_t columns = rt_tensor_count(t) / t->dim[0], end = (r1 < 0 ? t->dim[0] : r1) * columns;
+        for (int64_t i = r0 * columns; i < end; i++) {
+            if (finite_at(t, i)) continue;
+            if (ch->seen->at < 0 || at < ch->seen->at) *ch->seen = (sighting){at, k, i / columns, i % columns};
+            return true;
+        }
     }
+    return false;
+}
+static rt_status report(const rt_graph *g, const rt_step *s, const sighting *seen, rt_error *err) {
+    if (seen->at < 0) return RT_OK;
+    const rt_node *n = &g->nodes[g->order[s->first + seen->at]];
+    return rt_fail(err, RT_E_NUMERIC, "%s (%s): output %d is not finite at row %lld, column %lld", n->role, n->op->name, seen->output,
+                   (long long)seen->row, (long long)seen->column);
+}
+/* A chain's inner values live in tile memory: they are looked at while they are there, one tile after another. */
+static rt_status watch_rows(chain *ch, int t, rt_error *err) {
+    sighting *seen = ch->seen;
+    int64_t tiles = open_chain(ch->g, t, ch);
+    ch->seen = seen;
+    for (int64_t task = 0; task < tiles; task++) tile_task(ch, task, 0);
+    return take_fault(ch->g, err);
+}
+static rt_status watch_whole(chain *ch, int t, rt_error *err) {
+    RT_TRY(run_step(ch->g, t, err));
+    make_call(ch->g, ch->step, ch->step->first, &ch->call[0]);
+    see_nonfinite(ch, &ch->call[0], 0, 0, -1);
     return RT_OK;
 }
 rt_status rt_graph_find_nonfinite(rt_graph *g, rt_error *err) {
     RT_TRY(ready(g, err));
+    rt_graph_guard_reset(g);
     for (int t = 0; t < g->n_forward; t++) {
-        RT_TRY(run_step(g, t, err));
-        for (int i = 0; i < g->steps[t].count; i++) RT_TRY(scan(g, &g->nodes[g->order[g->steps[t].first + i]], err));
+        const rt_step *s = &g->steps[t];
+        sighting seen = {.at = -1};
+        chain ch = {.g = g, .step = s, .seen = &seen};
+        RT_TRY(s->tile_rows > 0 ? watch_rows(&ch, t, err) : watch_whole(&ch, t, err));
+        RT_TRY(report(g, s, &seen, err));
     }
     return RT_OK;
 }

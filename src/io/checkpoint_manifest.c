@@ -23,10 +23,18 @@ static rt_status out_of_memory(const char *where, rt_error *err) {
 
 /* ------------------------------------------------------------------ writing */
 
+/* One by one: jansson's json_object_update returns 0 also when it ran out of memory on the way. */
+static bool add_facts(json_t *m, const json_t *facts) {
+    const char *key;
+    json_t *value;
+    bool ok = true;
+    json_object_foreach((json_t *)(uintptr_t)facts, key, value) ok = ok && json_object_set(m, key, value) == 0;
+    return ok;
+}
+
 json_t *rt_manifest_make(int64_t step, const json_t *facts) {
     json_t *m = json_pack("{s:i, s:I}", "format", FORMAT, "step", (json_int_t)step);
-    bool ok = m && (!facts || json_object_update_missing(m, (json_t *)(uintptr_t)facts) == 0) &&
-              json_object_set_new(m, "files", json_object()) == 0;
+    bool ok = m && add_facts(m, facts) && json_object_set_new(m, "files", json_object()) == 0;
     if (ok) return m;
     json_decref(m);
     return NULL;

@@ -10,14 +10,6 @@
 
 /* ------------------------------------------------------------------------ attributes */
 
-static int exp_slot(rt_head_attr *a, int side, double temperature) {
-    for (int e = 0; e < a->n_exps; e++)
-        if (a->exp_side[e] == side && a->exp_temperature[e] == temperature) return e;
-    a->exp_side[a->n_exps] = side;
-    a->exp_temperature[a->n_exps] = temperature;
-    return a->n_exps++;
-}
-
 static void add_term(rt_head_attr *a, const rt_head_term *given) {
     int i = a->n_terms++;
     rt_head_term *t = &a->term[i];
@@ -25,8 +17,6 @@ static void add_term(rt_head_attr *a, const rt_head_term *given) {
     if (!t->loss) return; /* refused by infer */
     unsigned needs = t->loss->needs;
     if (t->temperature == 0) t->temperature = t->loss->temperature;
-    a->exp_of[i][0] = needs & RT_NEEDS_STUDENT_LSE ? exp_slot(a, RT_HEAD_STUDENT, t->temperature) : -1;
-    a->exp_of[i][1] = needs & RT_NEEDS_TEACHER_LSE ? exp_slot(a, RT_HEAD_TEACHER, t->temperature) : -1;
     a->top[0] |= (needs & RT_NEEDS_STUDENT_TOP) != 0;
     a->top[1] |= (needs & RT_NEEDS_TEACHER_TOP) != 0;
     bool silent = (needs & RT_SUMS_IF_SMOOTHED) && t->label_smoothing == 0;
@@ -56,10 +46,12 @@ static int64_t rows_within(const rt_head_attr *a) {
 }
 
 static void resolve(rt_head_attr *a, const rt_graph *g, const rt_head_config *c) {
-    *a = (rt_head_attr){.vocab = c->vocab, .budget = c->budget > 0 ? c->budget : RT_HEAD_BUDGET, .terms_given = c->n_terms};
+    *a = (rt_head_attr){.vocab = c->vocab, .budget = c->budget > 0 ? c->budget : RT_HEAD_BUDGET, .terms_given = c->n_terms,
+                        .adjustable = !rt_ref_is_null(c->temperatures)};
     add_side(a, g, RT_HEAD_STUDENT, &c->student);
     add_side(a, g, RT_HEAD_TEACHER, &c->teacher);
     for (int i = 0; i < c->n_terms && i < RT_HEAD_TERMS_MAX; i++) add_term(a, &c->terms[i]);
+    a->exps_max = rt_head_exps_max(a);
     a->N = rt_ref_is_null(c->targets) ? 0 : rt_graph_value(g, c->targets)->dim[0];
     if (a->vocab > 0 && a->vocab <= INT32_MAX) a->rows = c->rows > 0 ? c->rows : rows_within(a);
 }
@@ -134,9 +126,12 @@ static rt_status check_terms(rt_graph *g, const rt_node *n, const rt_head_attr *
     for (int i = 0; i < a->n_terms; i++) RT_TRY(check_term(g, n, a, &a->term[i]));
     RT_TRY(rt_infer_dtype(g, n, IN_TARGETS, RT_I32));
     RT_TRY(rt_infer_shape(g, n, IN_TARGETS, 1, (int64_t[]){-1}));
-    if (!rt_infer_has(n, IN_GAINS)) return RT_OK;
-    RT_TRY(rt_infer_dtype(g, n, IN_GAINS, RT_F64));
-    return rt_infer_shape(g, n, IN_GAINS, 1, (int64_t[]){a->n_terms});
+    for (int k = IN_GAINS; k <= IN_TEMPERATURES; k++) {
+        if (!rt_infer_has(n, k)) continue;
+        RT_TRY(rt_infer_dtype(g, n, k, k == IN_ACTIVE ? RT_I32 : RT_F64));
+        RT_TRY(rt_infer_shape(g, n, k, 1, (int64_t[]){a->n_terms}));
+    }
+    return RT_OK;
 }
 
 static rt_status check_rows(rt_graph *g, const rt_node *n, const rt_head_attr *a) {
@@ -201,8 +196,9 @@ static void forward(const rt_call *c) {
     r.tiles = (a->vocab + RT_HEAD_TILE - 1) / RT_HEAD_TILE;
     r.segment_tiles = (r.tiles + RT_HEAD_SEGMENTS - 1) / RT_HEAD_SEGMENTS;
     r.segments = (r.tiles + r.segment_tiles - 1) / r.segment_tiles;
+    if (!rt_head_plan_make(c, &r.plan)) return;
     for (int i = 0; i < a->n_terms; i++)
-        r.backward |= gains && a->term[i].loss->gradient && gains[i] != 0 && wants_gradient(c);
+        r.backward |= r.plan.active[i] && gains && a->term[i].loss->gradient && gains[i] != 0 && wants_gradient(c);
     for (int i = 0; i < a->n_terms; i++) r.early[i] = !r.backward || (a->term[i].loss->needs & RT_NEEDS_TOTALS);
     clear_rest(&r);
     for (; r.r0 < a->N; r.r0 += r.n) {
@@ -231,7 +227,7 @@ rt_ref rt_head(rt_graph *g, const rt_head_config *c, const char *role, int64_t *
     resolve(&a, g, c);
     if (rows_used) *rows_used = a.rows;
     rt_ref in[IN_COUNT] = {c->student.hidden, c->student.weight, c->student.logits, c->teacher.hidden,
-                           c->teacher.weight, c->teacher.logits, c->targets,        c->gains};
+                           c->teacher.weight, c->teacher.logits, c->targets,        c->gains,        c->active, c->temperatures};
     return rt_graph_add(g, &rt_op_head, role, c->student.prec, &a, sizeof a, in, IN_COUNT, NULL);
 }
 

@@ -1,5 +1,5 @@
 /* head_layout.c - where a chunk's arrays lie. Everything the head needs besides its inputs and gradients is here, and none
- * of it depends on the number of tokens. */
+ * of it depends on the number of tokens, nor on which terms are active. */
 #include "ops/head_run.h"
 
 static size_t place(size_t *total, int64_t elements, size_t size) {
@@ -32,14 +32,14 @@ void rt_head_layout(const rt_head_attr *a, int64_t C, rt_head_place *p) {
     *p = (rt_head_place){0};
     for (int s = 0; s < 2; s++) place_side(a, s, C, T, p);
     p->sum = place(&p->bytes, tiles * a->n_sums * C, T);
-    p->log = place(&p->bytes, a->n_exps * C, T);
-    p->lse = place(&p->bytes, a->n_exps * C, sizeof(double));
+    p->log = place(&p->bytes, a->exps_max * C, T);
+    p->lse = place(&p->bytes, a->exps_max * C, sizeof(double));
     p->total = place(&p->bytes, a->n_sums * C, T);
     p->total64 = place(&p->bytes, a->n_sums * C, sizeof(double));
     p->gain = place(&p->bytes, a->n_terms * C, T);
     p->target = place(&p->bytes, C, sizeof(int32_t));
     if (!a->given[0] && a->half_hidden[0]) p->hidden = place(&p->bytes, C * a->D[0], T);
-    int64_t parts = tiles * (2 + a->n_exps) * C, d_hidden = segments * C * a->D[0];
+    int64_t parts = tiles * (2 + a->exps_max) * C, d_hidden = segments * C * a->D[0];
     p->part = p->d_hidden = place(&p->bytes, parts > d_hidden ? parts : d_hidden, T);
     place_worker(a, C, T, p);
 }

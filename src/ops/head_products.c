@@ -38,7 +38,7 @@ static void F(load_block)(const rt_head_run *r, int s, int64_t n0, int worker) {
 static void F(load_task)(void *context, int64_t task, int worker) {
     const rt_head_run *r = context;
     for (int s = 0; s < 2; s++)
-        if (r->a->present[s] && !r->a->given[s]) F(load_block)(r, s, task * RT_HEAD_BLOCK, worker);
+        if (r->plan.used[s] && !r->a->given[s]) F(load_block)(r, s, task * RT_HEAD_BLOCK, worker);
 }
 static void F(load)(const rt_head_run *r) {
     rt_parallel((r->C + RT_HEAD_BLOCK - 1) / RT_HEAD_BLOCK, F(load_task), (void *)r);
@@ -76,7 +76,7 @@ static void F(take_given)(const rt_head_run *r, int s, int64_t tile, T *z) {
 static void F(logits_task)(void *context, int64_t tile, int worker) {
     const rt_head_run *r = context;
     for (int s = 0; s < 2; s++) {
-        if (!r->a->present[s]) continue;
+        if (!r->plan.used[s]) continue;
         T *z = rt_head_logits_at(r, s, tile);
         if (r->a->given[s]) F(take_given)(r, s, tile, z);
         else F(product)(r, s, tile, z, worker);

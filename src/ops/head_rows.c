@@ -34,30 +34,30 @@ void rt_head_begin_rows(const rt_head_run *r) {
     const double *gains = r->call->in[IN_GAINS].data;
     for (int64_t n = 0; n < r->C; n++) target[n] = checked_target(r, r->r0 + n);
     for (int i = 0; i < r->a->n_terms; i++)
-        for (int64_t n = 0; n < r->C; n++)
+        for (int64_t n = 0; n < r->C && r->plan.active[i]; n++)
             set_number(r, rt_head_at(r, r->at.gain, i * r->C), n, gains && target[n] >= 0 ? gains[i] : 0);
 }
 
 /* -------------------------------------------------------------------- log-sum-exps */
 
 static void *part(const rt_head_run *r, int64_t tile, int slot) {
-    return rt_head_at(r, r->at.part, (tile * (2 + r->a->n_exps) + slot) * r->C);
+    return rt_head_at(r, r->at.part, (tile * (2 + r->plan.n_exps) + slot) * r->C);
 }
 
 void rt_head_partials(const rt_head_run *r, int64_t tile) {
-    const rt_head_attr *a = r->a;
+    const rt_head_plan *p = &r->plan;
     int64_t ids = rt_head_ids(r, tile);
     for (int s = 0; s < 2; s++)
-        if (a->present[s]) r->kernels->max(rt_head_logits_at(r, s, tile), ids, r->C, part(r, tile, s));
-    for (int e = 0; e < a->n_exps; e++)
-        r->kernels->expsum(rt_head_logits_at(r, a->exp_side[e], tile), ids, r->C, 1 / a->exp_temperature[e], part(r, tile, a->exp_side[e]),
+        if (p->used[s]) r->kernels->max(rt_head_logits_at(r, s, tile), ids, r->C, part(r, tile, s));
+    for (int e = 0; e < p->n_exps; e++)
+        r->kernels->expsum(rt_head_logits_at(r, p->exp_side[e], tile), ids, r->C, 1 / p->exp_temperature[e], part(r, tile, p->exp_side[e]),
                            part(r, tile, 2 + e));
 }
 
 static void join_exps(const rt_head_run *r, int e, int64_t n0) {
-    int side = r->a->exp_side[e];
-    int64_t stride = (2 + r->a->n_exps) * r->C;
-    double scale = 1 / r->a->exp_temperature[e], sum[LANES];
+    int side = r->plan.exp_side[e];
+    int64_t stride = (2 + r->plan.n_exps) * r->C;
+    double scale = 1 / r->plan.exp_temperature[e], sum[LANES];
     char *max = rt_head_at(r, r->at.max[side], n0), *parts = part(r, 0, side), *sums = part(r, 0, 2 + e);
     r->kernels->join_exp(parts + (size_t)n0 * r->size, sums + (size_t)n0 * r->size, r->tiles, stride, scale, max, sum);
     for (int l = 0; l < LANES; l++) {
@@ -71,12 +71,12 @@ static void join_task(void *context, int64_t task, int worker) {
     const rt_head_run *r = context;
     int64_t n0 = task * LANES;
     for (int s = 0; s < 2; s++) {
-        if (!r->a->present[s]) continue;
-        r->kernels->join_max((char *)part(r, 0, s) + (size_t)n0 * r->size, r->tiles, (2 + r->a->n_exps) * r->C,
+        if (!r->plan.used[s]) continue;
+        r->kernels->join_max((char *)part(r, 0, s) + (size_t)n0 * r->size, r->tiles, (2 + r->plan.n_exps) * r->C,
                              rt_head_at(r, r->at.max[s], n0));
-        if (r->a->top[s]) r->kernels->top(rt_head_at(r, r->at.z[s], n0), r->a->vocab, r->C, integers(r, r->at.top[s], n0));
+        if (r->plan.top[s]) r->kernels->top(rt_head_at(r, r->at.z[s], n0), r->a->vocab, r->C, integers(r, r->at.top[s], n0));
     }
-    for (int e = 0; e < r->a->n_exps; e++) join_exps(r, e, n0);
+    for (int e = 0; e < r->plan.n_exps; e++) join_exps(r, e, n0);
 }
 void rt_head_join(const rt_head_run *r) { rt_parallel(r->C / LANES, join_task, (void *)r); }
 
@@ -90,12 +90,12 @@ static rt_head_tile view(const rt_head_run *r, int i, int64_t tile) {
     const rt_head_attr *a = r->a;
     const rt_head_term *term = &a->term[i];
     rt_head_tile t = {.dtype = a->prec[0].acc, .rows = r->C, .ids = rt_head_ids(r, tile), .first_id = tile * RT_HEAD_TILE, .vocab = a->vocab,
-                      .temperature = term->temperature, .beta = term->beta, .label_smoothing = term->label_smoothing,
+                      .temperature = r->plan.temperature[i], .beta = term->beta, .label_smoothing = term->label_smoothing,
                       .target = integers(r, r->at.target, 0), .gain = rt_head_at(r, r->at.gain, i * r->C)};
     for (int s = 0; s < 2; s++)
-        if (a->present[s] && a->exp_of[i][s] >= 0)
+        if (r->plan.exp_of[i][s] >= 0)
             t.side[s] = (rt_head_logits){rt_head_logits_at(r, s, tile), rt_head_at(r, r->at.max[s], 0),
-                                         rt_head_at(r, r->at.log, a->exp_of[i][s] * r->C)};
+                                         rt_head_at(r, r->at.log, r->plan.exp_of[i][s] * r->C)};
     for (int k = 0; k < a->sums[i]; k++) {
         t.sum[k] = sum_of(r, tile, a->sum_at[i] + k);
         t.total[k] = rt_head_at(r, r->at.total, (a->sum_at[i] + k) * r->C);
@@ -103,38 +103,41 @@ static rt_head_tile view(const rt_head_run *r, int i, int64_t tile) {
     return t;
 }
 
+/* The term has sums over the vocabulary to be made in pass 2 (early) or pass 3. */
+static bool due(const rt_head_run *r, int i, bool early) { return r->plan.active[i] && r->a->sums[i] > 0 && r->early[i] == early; }
+
 static void values_task(void *context, int64_t tile, int worker) {
     (void)worker;
     const rt_head_run *r = context;
     for (int i = 0; i < r->a->n_terms; i++) {
-        if (!r->early[i] || r->a->sums[i] == 0) continue;
+        if (!due(r, i, true)) continue;
         rt_head_tile t = view(r, i, tile);
         r->a->term[i].loss->values(&t);
     }
 }
 void rt_head_values(const rt_head_run *r) {
     bool any = false;
-    for (int i = 0; i < r->a->n_terms; i++) any |= r->early[i] && r->a->sums[i] > 0;
+    for (int i = 0; i < r->a->n_terms; i++) any |= due(r, i, true);
     if (any) rt_parallel(r->tiles, values_task, (void *)r);
 }
 
 /* One term of dz, and its values where they are still due. */
 static bool term_dz(const rt_head_run *r, int i, int64_t tile, void *dz, bool fresh) {
     const rt_vocab_loss *loss = r->a->term[i].loss;
-    bool due = !r->early[i] && r->a->sums[i] > 0;
+    bool late = due(r, i, false);
     bool pulls = loss->gradient && ((const double *)r->call->in[IN_GAINS].data)[i] != 0;
     rt_head_tile t = view(r, i, tile);
     t.dz = dz;
     t.fresh = fresh;
-    if (due && pulls && loss->values_gradient) return loss->values_gradient(&t), true;
-    if (due) loss->values(&t);
+    if (late && pulls && loss->values_gradient) return loss->values_gradient(&t), true;
+    if (late) loss->values(&t);
     if (pulls) loss->gradient(&t);
     return pulls;
 }
 void rt_head_dz(const rt_head_run *r, int64_t tile, void *dz) {
     bool fresh = true;
     for (int i = 0; i < r->a->n_terms; i++)
-        if (term_dz(r, i, tile, dz, fresh)) fresh = false;
+        if (r->plan.active[i] && term_dz(r, i, tile, dz, fresh)) fresh = false;
 }
 
 /* ------------------------------------------------------------------------------- sums */
@@ -154,7 +157,7 @@ static void finish_task(void *context, int64_t task, int worker) {
     const finish_call *c = context;
     const rt_head_attr *a = c->r->a;
     for (int i = 0; i < a->n_terms; i++)
-        for (int k = 0; k < a->sums[i] && c->r->early[i] == c->early; k++)
+        for (int k = 0; k < a->sums[i] && due(c->r, i, c->early); k++)
             for (int64_t n = task * LANES; n < (task + 1) * LANES; n++) finish_row(c->r, a->sum_at[i] + k, n);
 }
 void rt_head_finish(const rt_head_run *r, bool early) {
@@ -172,11 +175,11 @@ typedef struct position {
 static void read_position(const rt_head_run *r, int64_t n, int32_t target, position *p) {
     *p = (position){0};
     for (int s = 0; s < 2; s++) {
-        if (!r->a->present[s]) continue;
+        if (!r->plan.used[s]) continue;
         const void *z = rt_head_at(r, r->at.z[s], 0);
         p->at_target[s] = number(r, z, target * r->C + n);
-        for (int k = 0; k < RT_HEAD_TOP && r->a->top[s]; k++) p->top[s][k] = *integers(r, r->at.top[s], k * r->C + n);
-        if (s == RT_HEAD_STUDENT && r->a->top[s]) p->student_top = number(r, rt_head_at(r, r->at.max[s], 0), n);
+        for (int k = 0; k < RT_HEAD_TOP && r->plan.top[s]; k++) p->top[s][k] = *integers(r, r->at.top[s], k * r->C + n);
+        if (s == RT_HEAD_STUDENT && r->plan.top[s]) p->student_top = number(r, rt_head_at(r, r->at.max[s], 0), n);
     }
 }
 static void report_row(const rt_head_run *r, int64_t n, int32_t target) {
@@ -184,12 +187,13 @@ static void report_row(const rt_head_run *r, int64_t n, int32_t target) {
     position p;
     read_position(r, n, target, &p);
     for (int i = 0; i < a->n_terms; i++) {
+        if (!r->plan.active[i]) continue;
         double lse[2] = {0}, *columns = (double *)r->call->out[0].data + i * a->width;
         for (int s = 0; s < 2; s++)
-            if (a->exp_of[i][s] >= 0) lse[s] = *doubles(r, r->at.lse, a->exp_of[i][s] * r->C + n);
+            if (r->plan.exp_of[i][s] >= 0) lse[s] = *doubles(r, r->at.lse, r->plan.exp_of[i][s] * r->C + n);
         for (int k = 0; k < a->sums[i]; k++) p.sum[k] = *doubles(r, r->at.total64, (a->sum_at[i] + k) * r->C + n);
         const rt_head_term *t = &a->term[i];
-        rt_vocab_row row = {target, a->vocab, t->temperature, t->beta, t->label_smoothing, p.at_target[0], p.at_target[1], lse[0], lse[1],
+        rt_vocab_row row = {target, a->vocab, r->plan.temperature[i], t->beta, t->label_smoothing, p.at_target[0], p.at_target[1], lse[0], lse[1],
                             p.sum, p.top[0], p.top[1], p.student_top};
         t->loss->finish(&row, columns);
         columns[a->width - 1] += 1;

@@ -1,7 +1,8 @@
 /* head_run.h - the inside of the head: what the builder resolved, where a chunk's arrays lie, and the passes.
  *
- * head.c builds and checks; head_layout.c places; head_rows.c does everything about rows and terms (log-sum-exps, sums,
- * values); head_products.c everything about matrices. N tokens, C rows of a chunk, V vocabulary, D width. */
+ * head.c builds and checks; head_layout.c places; head_plan.c decides what a run needs; head_rows.c does everything about
+ * rows and terms (log-sum-exps, sums, values); head_products.c everything about matrices. N tokens, C rows of a chunk,
+ * V vocabulary, D width. */
 #ifndef RT_OPS_HEAD_RUN_H
 #define RT_OPS_HEAD_RUN_H
 #include <retort/graph/op.h>
@@ -18,7 +19,7 @@ enum {
     RT_HEAD_EXPS_MAX = 2 * RT_HEAD_TERMS_MAX,
 };
 /* Inputs of the operation. */
-enum { IN_HIDDEN, IN_WEIGHT, IN_LOGITS, IN_SIDE = 3, IN_TARGETS = 6, IN_GAINS, IN_COUNT };
+enum { IN_HIDDEN, IN_WEIGHT, IN_LOGITS, IN_SIDE = 3, IN_TARGETS = 6, IN_GAINS, IN_ACTIVE, IN_TEMPERATURES, IN_COUNT };
 
 typedef struct rt_head_attr {
     rt_prec prec[2];        /* student, teacher */
@@ -27,14 +28,22 @@ typedef struct rt_head_attr {
     int64_t budget;
     int terms_given, n_terms;
     rt_head_term term[RT_HEAD_TERMS_MAX]; /* temperatures resolved */
-    /* Distinct (side, temperature) whose log-sum-exp some term needs. */
+    bool adjustable; /* temperatures may change from run to run */
+    int exps_max;    /* log-sum-exps there is room for */
+    int n_sums, sum_at[RT_HEAD_TERMS_MAX], sums[RT_HEAD_TERMS_MAX];
+    bool top[2]; /* some term needs them */
+    int width;
+} rt_head_attr;
+
+/* What one run needs; nothing is made for an inactive term. */
+typedef struct rt_head_plan {
+    bool active[RT_HEAD_TERMS_MAX], used[2], top[2];
+    double temperature[RT_HEAD_TERMS_MAX];
+    /* Distinct (side, temperature) whose log-sum-exp some active term needs. */
     int n_exps, exp_side[RT_HEAD_EXPS_MAX];
     double exp_temperature[RT_HEAD_EXPS_MAX];
     int exp_of[RT_HEAD_TERMS_MAX][2]; /* -1: not needed */
-    int n_sums, sum_at[RT_HEAD_TERMS_MAX], sums[RT_HEAD_TERMS_MAX];
-    bool top[2];
-    int width;
-} rt_head_attr;
+} rt_head_plan;
 
 /* Byte offsets in the operation's scratch and, last, in a worker's. T is f32 or f64. */
 typedef struct rt_head_place {
@@ -48,7 +57,7 @@ typedef struct rt_head_place {
     size_t gain;        /* T [terms][C] */
     size_t target;      /* i32 [C] */
     size_t top[2];      /* i32 [5][C] */
-    size_t part;        /* T [tiles][2 + exps][C]: both maxima, sums of exps; until they are joined */
+    size_t part;        /* T [tiles][2 + exps][C], exps those of the run: both maxima, sums of exps; until they are joined */
     size_t d_hidden;    /* T [segments][C][D], in the same place: needed after that */
     size_t bytes;
     size_t panel, dz, worker_bytes; /* T [panel][D], T [tile][C] */
@@ -59,6 +68,7 @@ int64_t rt_head_bytes(const rt_head_attr *a, int64_t rows);
 typedef struct rt_head_run {
     const rt_call *call;
     const rt_head_attr *a;
+    rt_head_plan plan;
     const rt_head_kernels *kernels;
     rt_head_place at;
     char *base;
@@ -66,7 +76,7 @@ typedef struct rt_head_run {
     int64_t tiles, segment_tiles, segments;
     int64_t r0, n, C; /* the chunk: first row, count, count rounded up to 16 */
     bool backward;    /* some gradient is wanted and not zero */
-    bool early[RT_HEAD_TERMS_MAX]; /* values of this term come in pass 2, of the others in pass 3 */
+    bool early[RT_HEAD_TERMS_MAX]; /* values of this term, if active, come in pass 2, of the others in pass 3 */
 } rt_head_run;
 
 static inline void *rt_head_at(const rt_head_run *r, size_t offset, int64_t elements) {
@@ -79,6 +89,10 @@ static inline int64_t rt_head_ids(const rt_head_run *r, int64_t tile) {
 static inline void *rt_head_logits_at(const rt_head_run *r, int side, int64_t tile) {
     return rt_head_at(r, r->at.z[side], tile * RT_HEAD_TILE * r->C);
 }
+
+/* head_plan.c */
+int rt_head_exps_max(const rt_head_attr *a);
+bool rt_head_plan_make(const rt_call *c, rt_head_plan *p); /* false: nothing to do, or the temperatures are refused */
 
 /* head_rows.c */
 void rt_head_begin_rows(const rt_head_run *r);              /* targets and gains of the chunk */

@@ -98,3 +98,27 @@ rt_status rt_decode_files(const char *const *paths, int count, const rt_tokenize
     rt_corpus_close(c);
     return s;
 }
+
+static rt_status each_line(rt_corpus *c, rt_ids *ids, rt_id_line_fn fn, void *context, rt_error *err) {
+    rt_document d;
+    bool end = false;
+    while (true) {
+        RT_TRY(rt_corpus_next(c, &d, &end, err));
+        if (end) return RT_OK;
+        ids->size = 0;
+        rt_status s = parse_ids(&d, ids, err);
+        if (s == RT_OK) s = fn(context, ids->data, ids->size, err);
+        if (s != RT_OK) return rt_error_prefix(err, "%s:%lld", d.path, (long long)d.line), s;
+    }
+}
+
+rt_status rt_id_lines(const char *path, rt_id_line_fn fn, void *context, rt_error *err) {
+    rt_corpus *c;
+    rt_corpus_options lines = {.format = RT_CORPUS_TEXT, .separator = "line"};
+    rt_ids ids = {0};
+    RT_TRY(rt_corpus_open(&c, &path, 1, &lines, err));
+    rt_status s = each_line(c, &ids, fn, context, err);
+    rt_ids_free(&ids);
+    rt_corpus_close(c);
+    return s;
+}

@@ -3,7 +3,7 @@
 #include <retort/train/corpus_set.h>
 #include <stdio.h>
 
-static bool has_tokenizer(const char *dir) {
+bool rt_corpus_has_tokenizer(const char *dir) {
     char path[4096];
     snprintf(path, sizeof path, "%s/tokenizer.json", dir);
     if (rt_file_exists(path)) return true;
@@ -12,7 +12,7 @@ static bool has_tokenizer(const char *dir) {
 }
 
 static rt_status open_tokenizer(rt_corpus_set *c, const char *given, const char *fallback, rt_error *err) {
-    const char *path = given ? given : fallback && has_tokenizer(fallback) ? fallback : NULL;
+    const char *path = given ? given : fallback && rt_corpus_has_tokenizer(fallback) ? fallback : NULL;
     if (!path) return RT_OK;
     RT_TRY(rt_tokenizer_load(&c->tokenizer, path, err));
     return rt_tokenizer_vocab_make(&c->vocab, c->tokenizer, err);

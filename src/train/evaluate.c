@@ -5,25 +5,36 @@
 #include <time.h>
 
 enum { CE, CALIBRATION, TEACHER_CE, KL_T1, KL, REVERSE_KL, JSD, TOP1, TOP5, ACCEPTANCE, TERMS, WITHOUT_TEACHER = TEACHER_CE };
+_Static_assert((int)TERMS == (int)RT_METRIC_TERMS, "one number in two places");
 
 struct rt_evaluator {
     rt_evaluator_options o;
-    rt_head_term terms[TERMS];
+    rt_head_term terms[RT_HEAD_TERMS_MAX];
     rt_step_graph graph;
     rt_projection *projection, *fit; /* fit: how well a factored projector matches its teacher */
     rt_measures measures;
     rt_batch batch;
 };
 
-static int choose_terms(rt_evaluator *e) {
-    double beta = e->o.jsd_beta > 0 ? e->o.jsd_beta : 0.5, tau = e->o.temperature > 0 ? e->o.temperature : 1;
+int rt_metric_terms(bool with_teacher, double tau, double beta, rt_head_term out[RT_METRIC_TERMS]) {
     const rt_head_term all[TERMS] = {
         [CE] = {.loss = &rt_loss_next_token}, [CALIBRATION] = {.loss = &rt_loss_calibration}, [TEACHER_CE] = {.loss = &rt_loss_teacher_ce},
         [KL_T1] = {.loss = &rt_loss_kl_t1}, [KL] = {.loss = &rt_loss_forward_kl, .temperature = tau},
         [REVERSE_KL] = {.loss = &rt_loss_reverse_kl, .temperature = 1}, [JSD] = {.loss = &rt_loss_jsd, .temperature = 1, .beta = beta},
         [TOP1] = {.loss = &rt_loss_top1_agreement}, [TOP5] = {.loss = &rt_loss_top5_overlap}, [ACCEPTANCE] = {.loss = &rt_loss_acceptance}};
-    for (int i = 0; i < TERMS; i++) e->terms[i] = all[i];
-    return e->o.teacher ? TERMS : WITHOUT_TEACHER;
+    int count = with_teacher ? TERMS : WITHOUT_TEACHER;
+    for (int i = 0; i < count; i++) out[i] = all[i];
+    return count;
+}
+
+static double kl_temperature(const rt_evaluator *e) { return e->o.temperature > 0 ? e->o.temperature : 1; }
+
+static rt_status choose_terms(rt_evaluator *e, int *count, rt_error *err) {
+    int n = e->o.n_objective, most = RT_HEAD_TERMS_MAX - RT_METRIC_TERMS;
+    if (n > most) return rt_fail(err, RT_E_ARG, "evaluation: %d terms of an objective, expected at most %d", n, most);
+    for (int i = 0; i < n; i++) e->terms[i] = e->o.objective[i];
+    *count = n + rt_metric_terms(e->o.teacher != NULL, kl_temperature(e), e->o.jsd_beta > 0 ? e->o.jsd_beta : 0.5, e->terms + n);
+    return RT_OK;
 }
 
 static rt_status open_teacher(rt_evaluator *e, rt_teacher_side *side, rt_error *err) {
@@ -38,7 +49,8 @@ static rt_status open_teacher(rt_evaluator *e, rt_teacher_side *side, rt_error *
 
 static rt_status open_all(rt_evaluator *e, rt_error *err) {
     rt_step_options s = {.name = "student", .windows = e->o.windows, .T = e->o.T, .vocab = e->o.vocab, .trace = e->o.trace, .router = e->o.router,
-                         .states = e->o.states, .terms = e->terms, .n_terms = choose_terms(e), .head_budget = e->o.head_budget, .head_rows = e->o.head_rows};
+                         .states = e->o.states, .terms = e->terms, .head_budget = e->o.head_budget, .head_rows = e->o.head_rows};
+    RT_TRY(choose_terms(e, &s.n_terms, err));
     RT_TRY(open_teacher(e, &s.teacher, err));
     RT_TRY(rt_step_graph_open(&e->graph, e->o.weights, NULL, e->o.precision, &s, err));
     RT_TRY(rt_measures_open(&e->measures, &e->o.weights->config, &e->graph, e->terms, e->o.trace, err));
@@ -88,20 +100,22 @@ static double tokens_per_pass(double a, int g) {
     return (1 - pow(a, g + 1)) / (1 - a);
 }
 
+static double metric(const rt_evaluator *e, int i) { return rt_measures_term(&e->measures, e->o.n_objective + i); }
+
 static void report(const rt_evaluator *e, const double fit[2], double seconds, rt_evaluation *v) {
     const rt_measures *m = &e->measures;
     static const int drafts[3] = {2, 4, 8};
     *v = (rt_evaluation){.tokens = m->supervised, .bytes = m->bytes, .seconds = seconds, .with_teacher = e->o.teacher != NULL};
-    v->ce = rt_measures_term(m, CE);
+    v->ce = metric(e, CE);
     v->perplexity = exp(v->ce);
     v->bits_per_byte = m->bytes > 0 ? v->ce * (double)m->supervised / (0.693147180559945309417 * m->bytes) : (double)NAN;
-    v->calibration_error = rt_measures_term(m, CALIBRATION);
+    v->calibration_error = metric(e, CALIBRATION);
     v->router_z = rt_measures_router_z(m);
     v->balance = rt_measures_balance(m);
     if (!v->with_teacher) return;
     double *const out[TERMS] = {[TEACHER_CE] = &v->teacher_ce, [KL_T1] = &v->kl_t1, [KL] = &v->kl, [REVERSE_KL] = &v->reverse_kl, [JSD] = &v->jsd,
                                 [TOP1] = &v->top1_agreement, [TOP5] = &v->top5_overlap, [ACCEPTANCE] = &v->acceptance};
-    for (int i = TEACHER_CE; i < TERMS; i++) *out[i] = rt_measures_term(m, i);
+    for (int i = TEACHER_CE; i < TERMS; i++) *out[i] = metric(e, i);
     for (int i = 0; i < 3; i++) v->drafts[i] = tokens_per_pass(v->acceptance, drafts[i]);
     v->projector_kl = fit[1] > 0 ? fit[0] / fit[1] : 0;
 }
@@ -137,7 +151,7 @@ static bool teacher_json(json_t *o, const rt_evaluator *e, const rt_evaluation *
     const struct { const char *key; double x; } all[] = {
         {"teacher_ce", v->teacher_ce}, {"teacher_perplexity", exp(v->teacher_ce)},
         {"teacher_bits_per_byte", v->bytes > 0 ? v->teacher_ce * (double)v->tokens / (0.693147180559945309417 * v->bytes) : (double)NAN},
-        {"kl_t1", v->kl_t1}, {"kl", v->kl}, {"kl_temperature", e->o.temperature > 0 ? e->o.temperature : 1}, {"reverse_kl", v->reverse_kl}, {"jsd", v->jsd},
+        {"kl_t1", v->kl_t1}, {"kl", v->kl}, {"kl_temperature", kl_temperature(e)}, {"reverse_kl", v->reverse_kl}, {"jsd", v->jsd},
         {"top1_agreement", v->top1_agreement}, {"top5_overlap", v->top5_overlap}, {"acceptance", v->acceptance},
         {"tokens_per_pass_2", v->drafts[0]}, {"tokens_per_pass_4", v->drafts[1]}, {"tokens_per_pass_8", v->drafts[2]}, {"projector_kl", v->projector_kl}};
     bool ok = true;

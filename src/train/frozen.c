@@ -5,6 +5,20 @@
 #include <stdio.h>
 #include <string.h>
 
+rt_status rt_model_path(const char *given, char **path, rt_error *err) {
+    char root[4096];
+    int64_t step;
+    snprintf(root, sizeof root, "%s/checkpoints", given);
+    *path = NULL;
+    if (rt_dir_exists(root)) {
+        RT_TRY(rt_checkpoint_newest(root, NULL, path, &step, err));
+        return *path ? RT_OK : rt_fail(err, RT_E_INPUT, "%s holds no sound checkpoint", root);
+    }
+    if (!rt_dir_exists(given)) return rt_fail(err, RT_E_INPUT, "%s: no such model directory", given);
+    *path = rt_strdup(given);
+    return *path ? RT_OK : rt_fail(err, RT_E_NOMEM, "out of memory");
+}
+
 bool rt_frozen_stored_precision(const char *directory, rt_precision *p) {
     char path[4096];
     json_t *manifest = NULL;
@@ -59,11 +73,12 @@ static rt_status resolve(rt_frozen *f, const char *directory, rt_activations act
 }
 
 static rt_status open_files(rt_frozen *f, const char *directory, rt_activations activations, rt_error *err) {
-    RT_TRY(rt_hf_open(directory, &f->files, err));
+    RT_TRY(rt_model_path(directory, &f->path, err));
+    RT_TRY(rt_hf_open(f->path, &f->files, err));
     rt_precision any = rt_precision_teacher(RT_F32, true);
     RT_TRY(rt_weights_layout(&f->weights, rt_hf_config(f->files), &any, err));
     RT_TRY(rt_weights_borrow(&f->weights, from_files, f->files, err));
-    return resolve(f, directory, activations, err);
+    return resolve(f, f->path, activations, err);
 }
 
 rt_status rt_frozen_open(rt_frozen *f, const char *directory, rt_activations activations, rt_error *err) {
@@ -76,5 +91,6 @@ rt_status rt_frozen_open(rt_frozen *f, const char *directory, rt_activations act
 void rt_frozen_close(rt_frozen *f) {
     rt_weights_free(&f->weights);
     rt_hf_close(f->files);
+    rt_free(f->path);
     *f = (rt_frozen){0};
 }

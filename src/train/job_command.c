@@ -1,4 +1,5 @@
 /* job_command.c - from a command line to a job, and its execution with signals handled. */
+#include <retort/io/hf.h>
 #include <retort/train/job_command.h>
 #include <retort/train/run.h>
 #include <stdio.h>
@@ -31,10 +32,29 @@ static rt_status assign(rt_job *job, const rt_strings *set, bool objective, rt_e
     return RT_OK;
 }
 
+static bool names_student(const rt_job_arguments *a) {
+    if (a->job || a->student) return true;
+    for (int64_t i = 0; i < a->set.count; i++)
+        if (strncmp(a->set.item[i], "student", 7) == 0) return true;
+    return false;
+}
+/* Nothing said of the student: the largest usual size that is not wider than the teacher. */
+static rt_status size_for_teacher(const rt_job_arguments *a, rt_job *job, rt_error *err) {
+    char path[4096];
+    rt_model_config teacher;
+    if (names_student(a) || !a->teacher) return RT_OK;
+    snprintf(path, sizeof path, "%s/config.json", a->teacher);
+    RT_TRY(rt_hf_config_read(path, &teacher, err));
+    const char *size = teacher.hidden_size >= 1024 ? "base" : teacher.hidden_size >= 256 ? "small" : "tiny";
+    rt_log(RT_LOG_INFO, "student: size %s, for a teacher of width %lld (--student chooses another)", size, (long long)teacher.hidden_size);
+    return rt_job_preset(job, size, err);
+}
+
 rt_status rt_job_from_arguments(const rt_job_arguments *a, rt_job *job, rt_error *err) {
     RT_TRY(rt_job_init(job, err));
     if (a->job) RT_TRY(rt_job_read(job, a->job, err));
     if (a->student) RT_TRY(rt_job_preset(job, a->student, err));
+    RT_TRY(size_for_teacher(a, job, err));
     if (a->teacher) RT_TRY(set_text(job, "teacher.path", a->teacher, err));
     if (a->data.count) RT_TRY(set_list(job, "data.train", &a->data, err));
     if (a->valid.count) RT_TRY(set_list(job, "data.valid", &a->valid, err));

@@ -20,13 +20,13 @@ rt_status rt_objective_resolve(rt_objective *o, const rt_job *job, rt_error *err
         const rt_job_objective *e = rt_job_objectives(job) + i;
         const rt_job_objective **router = strcmp(e->loss, "balance") == 0 ? &o->balance : strcmp(e->loss, "router_z") == 0 ? &o->router_z : NULL;
         if (strncmp(e->loss, "hidden_", 7) == 0) return rt_fail(err, RT_E_UNSUPPORTED, "objective[%lld]: %s is not in this version", (long long)i, e->loss);
-        if (e->final_temperature != e->temperature)
-            return rt_fail(err, RT_E_UNSUPPORTED, "objective[%lld] (%s): a temperature that changes is not in this version", (long long)i, e->loss);
         if (router && *router) return rt_fail(err, RT_E_CONFIG, "objective[%lld]: %s stands twice", (long long)i, e->loss);
         if (router) *router = e;
         else RT_TRY(add_term(o, e, err));
     }
     if (o->n_terms == 0) return rt_fail(err, RT_E_CONFIG, "objective: no loss over the vocabulary (next_token, forward_kl, ...)");
+    if (o->temperature == 0) o->temperature = 1;
+    o->n_all = o->n_terms + rt_metric_terms(job->teacher.path != NULL, o->temperature, 0.5, o->terms + o->n_terms);
     return RT_OK;
 }
 

@@ -160,8 +160,11 @@ rt_status rt_projector_step(rt_projector *p, double lr, rt_optim_stats *stats, r
     if (stats) *stats = (rt_optim_stats){.clip = 1};
     if (!p->optim) return RT_OK;
     RT_TRY(rt_optim_step(p->optim, lr, 1, stats, err));
-    for (int i = 0; i < RT_PROJECTOR_PARTS; i++) memset(p->part[i].grad.data, 0, rt_tensor_bytes(&p->part[i].grad));
+    rt_projector_forget(p);
     return RT_OK;
+}
+void rt_projector_forget(rt_projector *p) {
+    for (int i = 0; p->optim && i < RT_PROJECTOR_PARTS; i++) memset(p->part[i].grad.data, 0, rt_tensor_bytes(&p->part[i].grad));
 }
 
 int rt_projector_kind_of(const rt_projector *p) { return p->kind; }

@@ -75,14 +75,17 @@ rt_status rt_record_run(rt_run_state *r, rt_error *err) {
 
 /* -------------------------------------------------------------------- step */
 
+static json_t *term_json(double value, double weight) {
+    json_t *o = json_object();
+    if (o && set_real(o, "value", value) && set_real(o, "weight", weight)) return o;
+    json_decref(o);
+    return NULL;
+}
 static json_t *terms_json(const rt_trainer *t, int64_t step) {
     json_t *o = json_object();
     for (int64_t i = 0; o && i < t->job->objective.count; i++) {
         const rt_job_objective *e = rt_job_objectives(t->job) + i;
-        json_t *term = json_object();
-        if (!term || !set_real(term, "value", rt_trainer_objective_value(t, i)) || !set_real(term, "weight", rt_job_weight(t->job, e, step)) ||
-            !set(o, e->loss, term))
-            return json_decref(o), NULL;
+        if (!set(o, e->loss, term_json(rt_trainer_objective_value(t, i), rt_job_weight(t->job, e, step)))) return json_decref(o), NULL;
     }
     return o;
 }
@@ -104,13 +107,18 @@ static void step_line(rt_run_state *r, const rt_step_report *s, rt_log_level lev
            terms, s->lr, s->optim.grad_norm, s->seconds > 0 ? (double)s->tokens / s->seconds : 0, eta);
 }
 
+static json_t *drift_json(const rt_ema *e, int64_t experts) {
+    json_t *a = json_array();
+    for (int64_t i = 0; a && i < experts; i++)
+        if (json_array_append_new(a, rt_json_number(rt_ema_drift(e, i))) != 0) return json_decref(a), NULL;
+    return a;
+}
 static rt_status record_routing(rt_run_state *r, const rt_measures *m, const char *phase, rt_error *err) {
     for (int64_t l = 0; l < m->layers; l++) {
         if (!m->mixture[l]) continue;
-        json_t *o = rt_measures_layer_json(m, l), *drift = json_array();
-        bool ok = o && drift && set(o, "record", json_string("routing")) && set(o, "step", json_integer(r->t->step)) && set_text(o, "phase", phase);
-        for (int64_t e = 0; ok && e < m->experts; e++) ok = json_array_append_new(drift, rt_json_number(rt_ema_drift(&r->t->ema[l], e))) == 0;
-        ok = o && set(o, "phi_drift", drift) && ok;
+        json_t *o = rt_measures_layer_json(m, l);
+        bool ok = o && set(o, "record", json_string("routing")) && set(o, "step", json_integer(r->t->step)) && set_text(o, "phase", phase) &&
+                  set(o, "phi_drift", drift_json(&r->t->ema[l], m->experts));
         RT_TRY(append(r, o, ok, err));
     }
     return RT_OK;

@@ -10,7 +10,12 @@ static rt_status allocate(rt_step_graph *s, const rt_weights *w, const rt_step_o
     s->balance = rt_zalloc((size_t)s->layers * sizeof *s->balance);
     s->router_z = rt_zalloc((size_t)s->layers * sizeof *s->router_z);
     s->term_gain = rt_zalloc((size_t)o->n_terms * sizeof *s->term_gain);
-    return s->g && s->balance && s->router_z && s->term_gain ? RT_OK : rt_fail(err, RT_E_NOMEM, "%s: out of memory", o->name);
+    s->term_active = rt_zalloc((size_t)o->n_terms * sizeof *s->term_active);
+    s->term_temperature = rt_zalloc((size_t)o->n_terms * sizeof *s->term_temperature);
+    if (!s->g || !s->balance || !s->router_z || !s->term_gain || !s->term_active || !s->term_temperature)
+        return rt_fail(err, RT_E_NOMEM, "%s: out of memory", o->name);
+    for (int i = 0; i < o->n_terms; i++) s->term_active[i] = 1;
+    return RT_OK;
 }
 
 static void router_losses(rt_step_graph *s) {
@@ -41,10 +46,12 @@ static rt_head_side teacher_side(rt_graph *g, const rt_teacher_side *t) {
 
 static void head(rt_step_graph *s, const rt_precision *p, const rt_step_options *o) {
     rt_tensor targets = rt_tensor_1d(RT_I32, NULL, s->rows), gains = rt_tensor_1d(RT_F64, s->term_gain, o->n_terms);
+    rt_tensor active = rt_tensor_1d(RT_I32, s->term_active, o->n_terms), temperatures = rt_tensor_1d(RT_F64, s->term_temperature, o->n_terms);
     s->targets = rt_graph_input(s->g, "targets", &targets);
     rt_head_config c = {.student = student_side(s, p), .teacher = teacher_side(s->g, &o->teacher), .targets = s->targets,
-                        .gains = rt_graph_input(s->g, "gains", &gains), .terms = o->terms, .n_terms = o->n_terms, .vocab = o->vocab,
-                        .budget = o->head_budget, .rows = o->head_rows};
+                        .gains = rt_graph_input(s->g, "gains", &gains), .active = rt_graph_input(s->g, "active", &active),
+                        .temperatures = rt_graph_input(s->g, "temperatures", &temperatures), .terms = o->terms, .n_terms = o->n_terms,
+                        .vocab = o->vocab, .budget = o->head_budget, .rows = o->head_rows};
     s->head = rt_head(s->g, &c, "head", &s->head_rows);
     rt_graph_output(s->g, s->head);
 }
@@ -70,7 +77,7 @@ rt_status rt_step_graph_open(rt_step_graph *s, const rt_weights *w, const rt_wei
 void rt_step_graph_close(rt_step_graph *s) {
     rt_graph_free(s->g);
     rt_model_free(&s->model);
-    rt_free(s->balance), rt_free(s->router_z), rt_free(s->term_gain);
+    rt_free(s->balance), rt_free(s->router_z), rt_free(s->term_gain), rt_free(s->term_active), rt_free(s->term_temperature);
     *s = (rt_step_graph){0};
 }
 

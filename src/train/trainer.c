@@ -91,10 +91,16 @@ static double total(const rt_trainer *t) {
     return sum;
 }
 
+/* What the head reads in every micro-batch of the step. */
+static void set_temperatures(rt_trainer *t) {
+    for (int i = 0; i < t->objective.n_terms; i++) t->graph.term_temperature[i] = rt_job_temperature(t->job, t->objective.term_of[i], t->step);
+}
+
 static rt_status run_step(rt_trainer *t, rt_step_report *r, rt_error *err) {
     rt_loader_next(t->loader);
     rt_graph_fresh_gradients(t->graph.g);
     rt_measures_reset(&t->measures);
+    set_temperatures(t);
     for (int64_t m = 0; m < t->job->data.accumulate; m++) RT_TRY(micro_batch(t, rt_loader_batch(t->loader, m), err));
     r->lr = rt_job_lr(t->job, t->step);
     r->total = total(t);
@@ -109,6 +115,7 @@ rt_status rt_trainer_step(rt_trainer *t, rt_step_report *r, rt_error *err) {
     rt_status s = run_step(t, r, err);
     if (s != RT_OK) {
         rt_error ignored = {0};
+        if (t->projector) rt_projector_forget(t->projector);
         if (rt_loader_seek(t->loader, before, &ignored) != RT_OK) return s;
         rt_error_prefix(err, "step %lld (epoch %lld, window %lld)", (long long)t->step + 1, (long long)before.epoch, (long long)before.index);
         return s;

@@ -13,7 +13,7 @@ rt_precision rt_job_student_precision(const rt_job *job) {
 
 static const char *tokenizer_home(const rt_job *job) { return job->teacher.path ? job->teacher.path : job->student.from; }
 
-static rt_status open_teacher(rt_trainer *t, rt_error *err) {
+static rt_status open_teacher_files(rt_trainer *t, rt_error *err) {
     const rt_job *job = t->job;
     if (!job->teacher.path) return RT_OK;
     bool native = strcmp(job->precision.teacher, "native") == 0;
@@ -21,6 +21,13 @@ static rt_status open_teacher(rt_trainer *t, rt_error *err) {
     rt_dtype asserted;
     if (strcmp(job->teacher.dtype, "any") != 0 && rt_dtype_parse(job->teacher.dtype, &asserted))
         RT_TRY(rt_hf_assert_dtype(t->teacher_files.files, asserted, err));
+    return RT_OK;
+}
+
+/* Apart from the opening, since it reads every byte: what is wrong with the data is said before. */
+static rt_status plan_teacher(rt_trainer *t, rt_error *err) {
+    const rt_job *job = t->job;
+    if (!job->teacher.path) return RT_OK;
     RT_TRY(rt_hf_content_hash(t->teacher_files.files, &t->teacher_hash, err));
     rt_forward_options o = {.name = "teacher", .windows = job->data.batch, .T = job->data.sequence_length, .cache_budget = job->teacher.pack_budget};
     return rt_forward_open(&t->teacher, &t->teacher_files.weights, &t->teacher_files.precision, &o, err);
@@ -74,10 +81,9 @@ static rt_status student_config(rt_trainer *t, rt_error *err) {
 /* Both tokenizers must give the same ids; without a tokenizer beside the teacher the sizes must agree. */
 static rt_status check_tokenizers(const rt_trainer *t, rt_error *err) {
     rt_tokenizer *own = NULL;
-    rt_error ignored = {0};
-    bool found = rt_tokenizer_load(&own, t->job->teacher.path, &ignored) == RT_OK;
+    if (rt_corpus_has_tokenizer(t->job->teacher.path)) RT_TRY(rt_tokenizer_load(&own, t->job->teacher.path, err));
     int64_t teacher_rows = rt_hf_config(t->teacher_files.files)->vocab_size;
-    rt_tokenizer_id teacher = {found ? rt_tokenizer_hash(own) : NULL, found ? rt_tokenizer_size(own) : teacher_rows};
+    rt_tokenizer_id teacher = {own ? rt_tokenizer_hash(own) : NULL, own ? rt_tokenizer_size(own) : teacher_rows};
     rt_tokenizer_id student = {t->data.tokenizer ? rt_tokenizer_hash(t->data.tokenizer) : NULL, vocabulary(t)};
     rt_status s = rt_projector_check(t->job->projector.kind, teacher, student, err);
     rt_tokenizer_free(own);
@@ -119,13 +125,16 @@ static rt_status open_graphs(rt_trainer *t, int64_t head_rows, rt_error *err) {
     const rt_job *job = t->job;
     rt_step_options s = {.name = "student", .windows = job->data.batch, .T = job->data.sequence_length, .vocab = vocabulary(t), .recompute = job->run.recompute,
                          .trace = job->run.trace && t->config.experts > 0, .router = t->router, .states = t->router_states, .terms = t->objective.terms,
-                         .n_terms = t->objective.n_terms, .head_budget = job->run.head_budget, .head_rows = head_rows, .train = true};
+                         .n_terms = t->objective.n_all, .head_budget = job->run.head_budget, .head_rows = head_rows, .train = true};
     if (t->projector) s.teacher = (rt_teacher_side){rt_projection_hidden(t->projection), rt_projector_matrix(t->projector), rt_projector_prec(t->projector)};
     RT_TRY(rt_step_graph_open(&t->graph, &t->student.weights, &t->student.grads, &t->student.precision, &s, err));
+    for (int i = t->objective.n_terms; i < t->objective.n_all; i++) t->graph.term_active[i] = 0;
     RT_TRY(rt_measures_open(&t->measures, &t->config, &t->graph, t->objective.terms, s.trace, err));
     rt_evaluator_options e = {.weights = &t->student.weights, .precision = &t->student.precision, .teacher = job->teacher.path ? &t->teacher : NULL,
-                              .projector = t->projector, .windows = job->data.batch, .T = s.T, .vocab = s.vocab, .temperature = t->objective.temperature,
-                              .trace = s.trace, .router = t->router, .states = t->router_states, .head_budget = job->run.head_budget};
+                              .projector = t->projector, .objective = t->objective.terms, .n_objective = t->objective.n_terms,
+                              .windows = job->data.batch, .T = s.T, .vocab = s.vocab, .temperature = t->objective.temperature,
+                              .trace = s.trace, .router = t->router, .states = t->router_states, .head_budget = job->run.head_budget,
+                              .head_rows = t->graph.head_rows};
     return rt_evaluator_open(&t->evaluator, &e, err);
 }
 
@@ -140,9 +149,10 @@ static rt_status open_all(rt_trainer *t, int64_t head_rows, rt_error *err) {
     rt_optim_config optimizer = rt_job_optim_config(t->job);
     rt_precision p = rt_job_student_precision(t->job);
     RT_TRY(rt_objective_resolve(&t->objective, t->job, err));
+    RT_TRY(open_teacher_files(t, err));
     RT_TRY(rt_corpus_set_open(&t->data, t->job, tokenizer_home(t->job), err));
-    RT_TRY(open_teacher(t, err));
     RT_TRY(student_config(t, err));
+    RT_TRY(plan_teacher(t, err));
     RT_TRY(open_data(t, err));
     RT_TRY(rt_student_open(&t->student, &t->config, &p, &optimizer, t->job->optimizer.decay_all, err));
     RT_TRY(open_projector(t, err));

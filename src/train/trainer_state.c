@@ -44,10 +44,11 @@ static json_t *layers_json(const rt_trainer *t) {
     return a;
 }
 
+static json_t *cursor_json(rt_cursor c) { return json_pack("{s:I, s:I}", "epoch", (json_int_t)c.epoch, "index", (json_int_t)c.index); }
+
 json_t *rt_trainer_state_json(const rt_trainer *t) {
-    rt_cursor c = rt_loader_cursor(t->loader);
-    json_t *o = json_object(), *cursor = json_pack("{s:I, s:I}", "epoch", (json_int_t)c.epoch, "index", (json_int_t)c.index);
-    bool ok = o && add(o, "step", json_integer(t->step)) && add(o, "tokens", json_integer(t->tokens)) && add(o, "cursor", cursor) &&
+    json_t *o = json_object();
+    bool ok = o && add(o, "step", json_integer(t->step)) && add(o, "tokens", json_integer(t->tokens)) && add(o, "cursor", cursor_json(rt_loader_cursor(t->loader))) &&
               add(o, "head_rows", json_integer(t->graph.head_rows)) && add(o, "best_step", json_integer(t->best_step)) &&
               add(o, "best_ce", rt_json_number(t->best_ce)) && add(o, "layers", layers_json(t));
     if (!ok) json_decref(o);

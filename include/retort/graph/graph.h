@@ -53,7 +53,7 @@ rt_status rt_graph_forward(rt_graph *g, rt_error *err) RT_NODISCARD;
 rt_status rt_graph_backward(rt_graph *g, rt_error *err) RT_NODISCARD;
 /* The next forward and backward overwrite the gradients of trained parameters instead of adding to them. */
 void rt_graph_fresh_gradients(rt_graph *g);
-/* Runs forward node by node and names the first operation whose output holds a non-finite number. RT_OK if none does. */
+/* Runs forward again, slowly, and names the first operation whose output holds a non-finite number. RT_OK if none does. */
 rt_status rt_graph_find_nonfinite(rt_graph *g, rt_error *err) RT_NODISCARD;
 
 /* ------------------------------------------------------------------ reading */
@@ -65,7 +65,8 @@ typedef struct rt_graph_stats {
     int64_t nodes, steps, arena_bytes, cache_bytes, worker_scratch_bytes;
 } rt_graph_stats;
 rt_graph_stats rt_graph_stats_get(const rt_graph *g);
-/* One line a node: role, operation, shapes, contract, kernel. With schedule: the planned steps, backward included. */
+/* One line a leaf and a node: role, operation, shapes, contract, kernel; the same for training and evaluation. With schedule:
+ * also which weights are trained, variable or constant, and the planned steps, backward included. */
 void rt_graph_describe(const rt_graph *g, bool schedule, rt_buf *out);
 /* Wall seconds per node since the profile was turned on (after planning; off frees it). It changes no bit. */
 typedef struct rt_graph_cost {

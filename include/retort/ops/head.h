@@ -3,11 +3,14 @@
  * No buffer of size tokens x vocabulary exists, in training or evaluation: rows go through in chunks of `rows`, the
  * vocabulary in tiles; tiles are transposed, z^T [tile of V][rows of the chunk], so that lanes are tokens. A chunk keeps both
  * sides' logits for all V (that is what the budget pays for). Pass 1: logits, maxima, log-sum-exps; pass 2: values;
- * pass 3 (training): dz, and at once dW and dH. Passes nobody needs are skipped. The operation is terminal: values and
- * gradients come in one run.
+ * pass 3 (training): dz, and at once dW and dH. Passes and sides that no active term needs are skipped. The
+ * operation is terminal: values and gradients come in one run.
  *
  * A position's values have the same bits whatever the chunk, its place in it, the number of threads, the other terms, and in
  * training as in evaluation; gradients of weights are summed chunk by chunk, so their bits depend on `rows`.
+ *
+ * Which terms are active and at which temperatures may change from run to run (so one tape serves training and evaluation);
+ * scratch, and with it `rows`, is that of all terms.
  *
  * A loss or metric is a record (<retort/ops/vocab_loss.h>): one file in src/losses, one line in losses.def. */
 #ifndef RETORT_OPS_HEAD_H
@@ -35,6 +38,9 @@ typedef struct rt_head_config {
     rt_head_side student, teacher;
     rt_ref targets; /* i32 [N], the id to be predicted; -1: position not supervised */
     rt_ref gains;   /* f64 [terms]: d(objective)/d(sum of term i over supervised positions), read in training plans; null: zeros */
+    rt_ref active;  /* i32 [terms], read at each run: a term with 0 is skipped, its row stays 0; null: all are active */
+    rt_ref temperatures; /* f64 [terms], read at each run: > 0 replaces the term's temperature; null: none does.
+                          * A loss defined at one temperature refuses another: RT_E_CONFIG from the run. */
     const rt_head_term *terms;
     int n_terms;
     int64_t vocab;  /* losses use ids < vocab; rows of the weights beyond it are padding */

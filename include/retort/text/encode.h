@@ -33,6 +33,9 @@ rt_status rt_encode_files(const char *const *paths, int count, const rt_corpus_o
 /* The inverse: each line of ids as its text and a line end. RT_E_INPUT names file, line and column of what is no id. */
 rt_status rt_decode_files(const char *const *paths, int count, const rt_tokenizer *t, bool skip_special,
                           rt_text_sink sink, void *context, rt_error *err) RT_NODISCARD;
+/* The lines of ids of a file ("-": standard input), blank ones left out; an error of fn's gets file and line in front. */
+typedef rt_status (*rt_id_line_fn)(void *context, const int32_t *ids, int64_t n, rt_error *err);
+rt_status rt_id_lines(const char *path, rt_id_line_fn fn, void *context, rt_error *err) RT_NODISCARD;
 /* What a shard holds, for people ("key: value" lines), with the first `show` tokens; `t` may be NULL. */
 rt_status rt_shard_inspect(const char *path, const rt_tokenizer *t, int64_t show, rt_buf *out,
                            rt_error *err) RT_NODISCARD;

@@ -5,11 +5,17 @@
 #include <retort/train/measure.h>
 #include <retort/train/projector.h>
 
+/* What evaluation reports, as terms of the head: `kl` at temperature tau, JSD with beta. Returns how many it wrote. */
+enum { RT_METRIC_TERMS = 10 };
+int rt_metric_terms(bool with_teacher, double tau, double beta, rt_head_term out[RT_METRIC_TERMS]);
+
 typedef struct rt_evaluator_options {
     const rt_weights *weights;       /* of the student, or of any model; read at each run */
     const rt_precision *precision;
     rt_forward *teacher;             /* planned for the same windows and T; NULL without a teacher */
     rt_projector *projector;         /* with a teacher */
+    const rt_head_term *objective;   /* terms before the metrics, at the temperatures they were built with: then the tape is the */
+    int n_objective;                 /* training tape of that objective. 0: none */
     int64_t windows, T, vocab;
     double temperature;              /* of `kl`: the job's; 0: 1 */
     double jsd_beta;                 /* 0: 0.5 */
@@ -38,6 +44,7 @@ typedef struct rt_evaluation {
 rt_status rt_evaluator_run(rt_evaluator *e, const rt_windows *w, int64_t limit, rt_evaluation *out, rt_error *err) RT_NODISCARD;
 /* Everything of the last run but provenance: the keys of interfaces.md, layers included. NULL: out of memory. */
 json_t *rt_evaluator_json(const rt_evaluator *e, const rt_evaluation *v);
+/* Of the last run: the objective's terms, then the metrics. */
 const rt_measures *rt_evaluator_measures(const rt_evaluator *e);
 const rt_graph *rt_evaluator_graph(const rt_evaluator *e);
 #endif

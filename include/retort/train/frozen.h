@@ -6,7 +6,11 @@
 
 typedef enum rt_activations { RT_ACTIVATIONS_STORED, RT_ACTIVATIONS_NATIVE, RT_ACTIVATIONS_F32 } rt_activations;
 
+/* The model directory a user means: of a run's folder its newest sound checkpoint, else the path itself. Owned (rt_free). */
+rt_status rt_model_path(const char *given, char **path, rt_error *err) RT_NODISCARD;
+
 typedef struct rt_frozen {
+    char *path; /* the directory itself, as rt_model_path finds it */
     rt_hf *files;
     rt_weights weights;
     rt_precision precision;

@@ -53,6 +53,7 @@ rt_status rt_projector_fit(rt_projector *p, double lambda, rt_error *err) RT_NOD
 rt_status rt_projector_refresh(rt_projector *p, rt_error *err) RT_NODISCARD;
 /* One optimizer step on the gradients gathered since the last, which it clears. With shared: nothing. stats or NULL. */
 rt_status rt_projector_step(rt_projector *p, double lr, rt_optim_stats *stats, rt_error *err) RT_NODISCARD;
+void rt_projector_forget(rt_projector *p); /* clears the gradients gathered since: a step that failed on its way */
 
 int rt_projector_kind_of(const rt_projector *p);
 bool rt_projector_trainable(const rt_projector *p); /* factored, with an optimizer */

@@ -1,5 +1,5 @@
-/* step_graph.h - the student's tape: model, router losses, head. Training and evaluation build it with this one function;
- * a training plan adds the backward half and nothing else. */
+/* step_graph.h - the student's tape: model, router losses, head. Training and evaluation build it with this one function,
+ * from the same terms; which of them a run makes is data (term_active). A training plan adds the backward half and nothing else. */
 #ifndef RETORT_TRAIN_STEP_GRAPH_H
 #define RETORT_TRAIN_STEP_GRAPH_H
 #include <retort/ops/head.h>
@@ -31,6 +31,8 @@ typedef struct rt_step_graph {
     rt_ref targets, head;
     rt_ref *balance, *router_z;       /* [layers]; null in dense layers */
     double *term_gain;                /* [n_terms] d(objective)/d(sum of the term), read by a training run */
+    int32_t *term_active;             /* [n_terms] 0: skipped, its sums stay 0; at first 1 */
+    double *term_temperature;         /* [n_terms] > 0: replaces the term's own; at first 0 */
     double balance_gain, router_z_gain; /* d(objective)/d(one layer's value) */
     int n_terms;
     int64_t rows, head_rows, layers;

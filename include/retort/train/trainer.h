@@ -11,13 +11,14 @@
 #include <retort/train/frozen.h>
 #include <retort/train/student.h>
 
-enum { RT_OBJECTIVE_MAX = RT_HEAD_TERMS_MAX };
-/* The objective, resolved: vocabulary losses are terms of the head, router losses are nodes. */
+enum { RT_OBJECTIVE_MAX = RT_HEAD_TERMS_MAX - RT_METRIC_TERMS };
+/* The objective, resolved: vocabulary losses are terms of the head, router losses are nodes. The metrics of evaluation follow
+ * the objective's terms, inactive in training: both tapes have one list of terms. */
 typedef struct rt_objective {
-    rt_head_term terms[RT_OBJECTIVE_MAX];
+    rt_head_term terms[RT_HEAD_TERMS_MAX];
     const rt_job_objective *term_of[RT_OBJECTIVE_MAX], *balance, *router_z; /* NULL: not in the objective */
-    int n_terms;
-    double temperature; /* of the distillation loss; what evaluation reports as `kl` */
+    int n_terms, n_all; /* of the objective; with the metrics */
+    double temperature; /* of the distillation loss at the start; what evaluation reports as `kl` */
 } rt_objective;
 
 typedef struct rt_trainer {
