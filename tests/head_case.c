@@ -40,11 +40,11 @@ void head_case_free(head_case *c) {
 }
 
 /* The student's tensors are trained, the teacher's are not. */
-static rt_ref leaf(rt_graph *g, const char *name, const rt_tensor *t, const rt_tensor *d, bool evaluate) {
+static rt_ref leaf(rt_graph *g, const char *name, const rt_tensor *t, const rt_tensor *d, const head_case *c) {
     if (t->ndim == 0) return RT_NULL;
     if (!d) return rt_graph_param(g, name, t, NULL);
-    if (evaluate) return rt_graph_variable(g, name, t);
-    memset(d->data, 0, rt_tensor_bytes(d));
+    if (c->evaluate) return rt_graph_variable(g, name, t);
+    memset(d->data, c->fresh ? 0xff : 0, rt_tensor_bytes(d));
     return rt_graph_param(g, name, t, d);
 }
 rt_ref head_case_build(head_case *c, rt_graph *g) {
@@ -57,9 +57,9 @@ rt_ref head_case_build(head_case *c, rt_graph *g) {
     for (int s = 0; s < 2; s++) {
         rt_head_side *side = s ? &config.teacher : &config.student;
         side->prec = c->prec[s];
-        side->hidden = leaf(g, "hidden", &c->hidden[s], s ? NULL : &c->d_hidden, c->evaluate);
-        side->weight = leaf(g, "weight", &c->weight[s], s ? NULL : &c->d_weight, c->evaluate);
-        side->logits = leaf(g, "logits", &c->logits[s], s ? NULL : &c->d_logits, c->evaluate);
+        side->hidden = leaf(g, "hidden", &c->hidden[s], s ? NULL : &c->d_hidden, c);
+        side->weight = leaf(g, "weight", &c->weight[s], s ? NULL : &c->d_weight, c);
+        side->logits = leaf(g, "logits", &c->logits[s], s ? NULL : &c->d_logits, c);
     }
     rt_ref out = rt_head(g, &config, "head", &c->rows_used);
     rt_graph_output(g, out);
@@ -68,6 +68,7 @@ rt_ref head_case_build(head_case *c, rt_graph *g) {
 static rt_status run(head_case *c, rt_graph *g, rt_error *err) {
     rt_ref out = head_case_build(c, g);
     RT_TRY(rt_graph_plan(g, !c->evaluate, err));
+    if (c->fresh) rt_graph_fresh_gradients(g);
     RT_TRY(rt_graph_forward(g, err));
     if (!c->evaluate) RT_TRY(rt_graph_backward(g, err));
     const rt_tensor *value = rt_graph_value(g, out);

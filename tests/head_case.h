@@ -11,6 +11,7 @@ typedef struct head_case {
     rt_prec prec[2];            /* acc RT_NONE: no such side */
     bool given[2];              /* logits instead of hidden and weight */
     bool evaluate;
+    bool fresh;                 /* gradients hold NaN and are overwritten, instead of cleared and added to */
     double scale;               /* of the weights or logits (0: 1) */
     int64_t rows, budget;
     const rt_head_term *terms;

@@ -211,6 +211,29 @@ static void bits_of_places(void) {
     head_case_free(&a);
 }
 
+/* Gradients that are overwritten, padding of the vocabulary included, are those added to zero; also without anything to learn. */
+static void fresh_gradients(void) {
+    const rt_head_term term[] = {{&rt_loss_next_token, 0, 0, 0}};
+    rt_error err = {0};
+    for (int given = 0; given < 2; given++)
+        for (int idle = 0; idle < 2; idle++) {
+            head_case c = {.N = 50, .D = {24}, .V = 300, .padded = 310, .prec = {head_f32}, .given = {given}, .terms = term, .n_terms = 1, .rows = 16};
+            head_case_make(&c);
+            if (idle) c.gains[0] = 0;
+            const rt_tensor *d = given ? &c.d_logits : &c.d_weight;
+            float *first = rt_alloc(rt_tensor_bytes(d));
+            RT_OK_OR_FAIL(head_case_run(&c, &err));
+            memcpy(first, d->data, rt_tensor_bytes(d));
+            c.fresh = true;
+            RT_OK_OR_FAIL(head_case_run(&c, &err));
+            int64_t i = 0;
+            while (i < rt_tensor_count(d) && first[i] == ((float *)d->data)[i]) i++;
+            RT_CHECK(i == rt_tensor_count(d), "given %d, idle %d: other gradient at %d", given, idle, (int)i);
+            rt_free(first);
+            head_case_free(&c);
+        }
+}
+
 /* v3 and v4 give the same bits; v2, without fused multiply-add, the same to rounding. */
 static void isa_levels(void) {
     rt_error err = {0};
@@ -360,6 +383,7 @@ RT_SUITE(head) {
     RT_TEST(gradient_logits);
     RT_TEST(gradient_hidden_weight);
     RT_TEST(gradient_several_tiles);
+    RT_TEST(fresh_gradients);
     RT_TEST(precisions);
     RT_TEST(bits_of_rows_and_mode);
     RT_TEST(bits_of_threads);

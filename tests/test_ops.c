@@ -282,6 +282,29 @@ static void repeats(const op_case *c, rt_prec p, const char *label) {
     RT_CHECK(bits_of(c, p, train, true, true).gradients == one.gradients, "%s: other bits with recomputation", label);
 }
 
+/* Gradients of trained parameters, overwritten, are those added to zero. */
+static void overwrites(const op_case *c, rt_prec p, const char *label) {
+    run r;
+    rt_error err = {0};
+    if (c->no_gradient) return;
+    if (!open_and_run(&r, c, p, true, false)) return;
+    rt_tensor first[RT_MAX_IN];
+    for (int k = 0; k < operands(c); k++) {
+        first[k] = converted(&r.grad[k], r.grad[k].dtype);
+        if (rt_graph_gradient(r.g, r.in[k])->data) memset(r.grad[k].data, 0xff, rt_tensor_bytes(&r.grad[k]));
+    }
+    rt_graph_fresh_gradients(r.g);
+    rt_status s = rt_graph_forward(r.g, &err);
+    if (s == RT_OK) s = rt_graph_backward(r.g, &err);
+    RT_CHECK(s == RT_OK, "%s: %s", label, err.text);
+    for (int k = 0; k < operands(c); k++) {
+        int64_t i = 0, n = rt_tensor_count(&first[k]);
+        while (i < n && rt_get(&first[k], i) == rt_get(&r.grad[k], i)) i++;
+        RT_CHECK(i == n, "%s: the gradient of input %d is not overwritten at %lld", label, k, (long long)i);
+        rt_free(first[k].data);
+    }
+    close_run(&r);
+}
 static const char *prec_label(rt_prec p, char b[64]) {
     char t[48];
     snprintf(b, 64, "%s", rt_prec_text(p, t));
@@ -311,6 +334,7 @@ static void gradient_case(const op_case *c, rt_prec p, const char *label) {
 static void gradients_equal_differences(void) { each_case(gradient_case); }
 static void wrong_operands_are_refused(void) { each_case(refusals); }
 static void same_bits_every_time(void) { each_case(repeats); }
+static void fresh_gradients_are_overwritten(void) { each_case(overwrites); }
 
 static void every_operation_has_a_case(void) {
     for (int o = 0; rt_ops[o]; o++) {
@@ -329,4 +353,5 @@ RT_SUITE(ops) {
     RT_TEST(gradients_equal_differences);
     RT_TEST(wrong_operands_are_refused);
     RT_TEST(same_bits_every_time);
+    RT_TEST(fresh_gradients_are_overwritten);
 }

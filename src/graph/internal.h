@@ -17,7 +17,7 @@ typedef struct rt_value {
     bool kept;            /* not replaced by recomputation */
     bool output;
     const double *gain;   /* not NULL for a loss */
-    int d_from;           /* step that first adds to the gradient; it is cleared right before; -1: never */
+    int d_from;           /* step that first adds to the gradient: overwrites it, or it is cleared right before; -1: never */
     int tile_step;        /* step of the chain inside which alone the value lives, or -1 */
     size_t tile_at;       /* its place in a worker's tile memory */
 } rt_value;
@@ -54,6 +54,7 @@ struct rt_graph {
     bool *recompute; /* per segment */
     int cap_segments;
     bool planned, train, no_chains;
+    bool fresh; /* the gradients of trained parameters are to be overwritten in this run */
     rt_error error;
     /* plan */
     bool *used;   /* node is needed */

@@ -134,13 +134,13 @@ static rt_status place_tiles(rt_graph *g, int t, const lives *life, rt_error *er
 static rt_status want_values(rt_graph *g, const lives *life, rt_error *err) {
     for (int i = 1; i < g->n_values; i++) {
         rt_value *v = &g->values[i];
+        v->d_from = life[i].gradient.from;
         if (v->leaf != RT_NOT_LEAF) continue;
         range life_v = life[i].value;
         if (v->output && life_v.from >= 0) life_v.to = g->n_steps;
         if (v->tile_step < 0) RT_TRY(want(g, &v->t.data, rt_tensor_bytes(&v->t), life_v, err));
         RT_TRY(want(g, &v->replay, rt_tensor_bytes(&v->t), life[i].replay, err));
         range life_d = life[i].gradient;
-        v->d_from = life_d.from;
         if (v->gain && v->live) life_d = (range){g->n_forward, life_d.to < g->n_forward ? g->n_forward : life_d.to}, v->d_from = -1;
         RT_TRY(want(g, &v->d.data, rt_tensor_bytes(&v->d), life_d, err));
     }

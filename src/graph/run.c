@@ -55,6 +55,7 @@ static void make_call(rt_graph *g, const rt_step *s, int at, rt_call *c) {
     int index = g->order[at];
     const rt_node *n = &g->nodes[index];
     c->node = n;
+    c->fresh = 0;
     c->scratch = g->scratch[at];
     c->cache = g->cache[index];
     c->cache_ready = g->cache_ready[index];
@@ -169,23 +170,41 @@ static void run_rows(rt_graph *g, int t) {
 
 /* --------------------------------------------------------------------- steps */
 
-/* A gradient buffer is cleared right before the step that first adds to it. */
-static void clear_gradients(rt_graph *g, int t, const rt_node *n) {
+enum { CLEAR = 1 << 18 };
+static void clear_block(void *context, int64_t task, int worker) {
+    (void)worker;
+    const rt_tensor *d = context;
+    size_t bytes = rt_tensor_bytes(d), at = (size_t)task * CLEAR;
+    memset((char *)d->data + at, 0, bytes - at < CLEAR ? bytes - at : CLEAR);
+}
+static bool given_once(const rt_node *n, int k) {
+    int count = 0;
+    for (int i = 0; i < n->op->n_in; i++) count += n->in[i].id == n->in[k].id;
+    return count == 1;
+}
+/* The first step that adds to a gradient finds it cleared, or overwrites it where the operation can (the bits returned). */
+static unsigned begin_gradients(rt_graph *g, int t, const rt_node *n) {
+    unsigned fresh = 0;
     for (int k = 0; k < n->op->n_in; k++) {
         rt_value *v = &g->values[n->in[k].id];
-        if (n->in[k].id > 0 && v->leaf == RT_NOT_LEAF && v->d_from == t && v->d.data) memset(v->d.data, 0, rt_tensor_bytes(&v->d));
+        bool first = n->in[k].id > 0 && v->d_from == t && v->d.data && (v->leaf == RT_NOT_LEAF || (g->fresh && v->leaf == RT_LEAF_TRAINED));
+        if (!first || !(n->op->diff & RT_IN(k))) continue;
+        if ((n->op->overwrites & RT_IN(k)) && given_once(n, k)) fresh |= RT_IN(k);
+        else rt_parallel((int64_t)((rt_tensor_bytes(&v->d) + CLEAR - 1) / CLEAR), clear_block, &v->d);
     }
+    return fresh;
 }
 
 static rt_status run_step(rt_graph *g, int t, rt_error *err) {
     const rt_step *s = &g->steps[t];
     const rt_node *n = &g->nodes[g->order[s->first]];
     int64_t since = g->profile ? rt_profile_now() : 0;
-    if (s->kind == RT_BACKWARD || rt_is_terminal(g, n)) clear_gradients(g, t, n);
+    unsigned fresh = s->kind == RT_BACKWARD || rt_is_terminal(g, n) ? begin_gradients(g, t, n) : 0;
     if (s->tile_rows > 0) run_rows(g, t);
     else {
         rt_call c;
         make_call(g, s, s->first, &c);
+        c.fresh = fresh;
         if (s->kind == RT_BACKWARD) n->op->backward(&c);
         else {
             chain ch = {.g = g, .step = s, .t = t, .call = {c}};
@@ -219,8 +238,11 @@ rt_status rt_graph_backward(rt_graph *g, rt_error *err) {
     for (int i = 1; i < g->n_values; i++)
         if (g->values[i].gain && g->values[i].live) *(double *)g->values[i].d.data = *g->values[i].gain;
     for (int t = g->n_forward; t < g->n_steps; t++) RT_TRY(run_step(g, t, err));
+    g->fresh = false;
     return RT_OK;
 }
+
+void rt_graph_fresh_gradients(rt_graph *g) { g->fresh = true; }
 
 /* ----------------------------------------------------------------- diagnosis */
 

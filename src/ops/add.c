@@ -25,10 +25,10 @@ static void forward_rows(const rt_call *c, int64_t r0, int64_t r1, int worker) {
 }
 static void backward(const rt_call *c) {
     for (int k = 0; k < 2; k++)
-        if (c->din[k].data) rt_add_gradient(&c->din[k], &c->dout[0]);
+        if (c->din[k].data) rt_add_gradient(c, k, &c->dout[0]);
 }
 
-const rt_op rt_op_add = {.name = "add", .n_in = 2, .n_out = 1, .row_in = RT_IN(0) | RT_IN(1), .diff = RT_IN(0) | RT_IN(1),
+const rt_op rt_op_add = {.name = "add", .n_in = 2, .n_out = 1, .row_in = RT_IN(0) | RT_IN(1), .diff = RT_IN(0) | RT_IN(1), .overwrites = RT_IN(0) | RT_IN(1),
                          .infer = infer, .forward_rows = forward_rows, .backward = backward};
 
 rt_ref rt_add(rt_graph *g, rt_ref a, rt_ref b, rt_prec p, const char *role) {

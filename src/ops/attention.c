@@ -142,6 +142,7 @@ static void backward(const rt_call *c) {
 const rt_op rt_op_attention = {
     .name = "attention", .n_in = 2, .n_out = 2,
     .diff = RT_IN(QKV),
+    .overwrites = RT_IN(QKV),
     .saves = RT_IN(QKV) | RT_IN(START) | RT_OUT(O) | RT_OUT(LSE),
     .infer = infer, .forward = forward, .backward = backward,
 };
@@ -213,6 +214,11 @@ static void F(attend_backward)(const rt_call *c, segment s, int64_t kv, int work
     /* o and its gradient share a row stride: the gradient follows o into scratch */
     F(view) d_o = c->out[O].dtype == RT_T ? F(in_place)(&c->dout[O], s, q_at) : F(gathered)(&c->dout[O], s, q_at, g * d, &scratch);
     F(view) dq = F(in_place)(&c->din[QKV], s, q_at), dk = F(in_place)(&c->din[QKV], s, k_at), dv = F(in_place)(&c->din[QKV], s, v_at);
+    for (int64_t i = 0; rt_is_fresh(c, QKV) && i < s.length; i++) {
+        memset(dq.at + i * dq.ld, 0, (size_t)(g * d) * sizeof(T));
+        memset(dk.at + i * dk.ld, 0, (size_t)d * sizeof(T));
+        memset(dv.at + i * dv.ld, 0, (size_t)d * sizeof(T));
+    }
     F(rt_attention_backward)(&(F(rt_attention_backward_call)){.length = s.length, .head_dim = d, .group = g, .scale = F(score_scale)(a), .q = q.at,
         .ldq = q.ld, .k = k.at, .v = v.at, .ldkv = k.ld, .o = o.at, .d_o = d_o.at, .ldo = o.ld, .lse = lse.at, .ldlse = lse.ld, .lse_head = 1,
         .dq = dq.at, .lddq = dq.ld, .dk = dk.at, .dv = dv.at, .lddkv = dk.ld}, scratch);

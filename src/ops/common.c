@@ -1,5 +1,6 @@
 /* common.c - what operations share and is not worth inlining. */
 #include "ops/common.h"
+#include <string.h>
 
 rt_status rt_infer_contract(rt_graph *g, rt_node *n) {
     const rt_contract *c = rt_contract_find(n->prec);
@@ -17,20 +18,20 @@ enum { BLOCK = 1 << 15 };
 typedef struct pair {
     const rt_tensor *d, *s;
     int64_t n;
+    bool fresh;
 } pair;
 static void add_block(void *context, int64_t task, int worker) {
     (void)worker;
     const pair *p = context;
     int64_t i = task * BLOCK, n = p->n - i < BLOCK ? p->n - i : BLOCK;
-    if (p->d->dtype == RT_F64) {
-        double *d = (double *)p->d->data + i;
-        rt_rows_f64()->add(d, (const double *)p->s->data + i, d, n);
-    } else {
-        float *d = (float *)p->d->data + i;
-        rt_rows_f32()->add(d, (const float *)p->s->data + i, d, n);
-    }
+    size_t size = rt_dtype_size(p->d->dtype);
+    void *d = (char *)p->d->data + (size_t)i * size;
+    const void *s = (const char *)p->s->data + (size_t)i * size;
+    if (p->fresh) memcpy(d, s, (size_t)n * size);
+    else if (p->d->dtype == RT_F64) rt_rows_f64()->add(d, s, d, n);
+    else rt_rows_f32()->add(d, s, d, n);
 }
-void rt_add_gradient(const rt_tensor *d, const rt_tensor *s) {
-    pair p = {d, s, rt_tensor_count(d)};
+void rt_add_gradient(const rt_call *c, int k, const rt_tensor *s) {
+    pair p = {&c->din[k], s, rt_tensor_count(s), rt_is_fresh(c, k)};
     rt_parallel((p.n + BLOCK - 1) / BLOCK, add_block, &p);
 }

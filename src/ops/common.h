@@ -38,8 +38,9 @@ static inline void *rt_take(char **scratch, size_t bytes) {
 /* The contract exists (exactly), and its kernel's name goes into listings. */
 rt_status rt_infer_contract(rt_graph *g, rt_node *n);
 void rt_call_overflow(const rt_call *c, const rt_tensor *t);
-/* d += s, element by element, in parallel; both in the gradient's type. */
-void rt_add_gradient(const rt_tensor *d, const rt_tensor *s);
+/* din[k] += s (= s when fresh), element by element, in parallel; both in the gradient's type. */
+void rt_add_gradient(const rt_call *c, int k, const rt_tensor *s);
+static inline bool rt_is_fresh(const rt_call *c, int k) { return (c->fresh & RT_IN(k)) != 0; }
 
 #define RT_BODY "ops/common.h"
 #include "kernels/for_each_type.h"

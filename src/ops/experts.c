@@ -150,7 +150,7 @@ static void backward(const rt_call *c) {
 }
 
 const rt_op rt_op_experts = {.name = "experts", .n_in = INPUTS, .n_out = OUTPUTS, .optional = RT_IN(VALID),
-                             .diff = RT_IN(X) | RT_IN(W) | RT_IN(GATE_UP) | RT_IN(DOWN),
+                             .diff = RT_IN(X) | RT_IN(W) | RT_IN(GATE_UP) | RT_IN(DOWN), .overwrites = RT_IN(X) | RT_IN(GATE_UP) | RT_IN(DOWN),
                              .saves = RT_IN(X) | RT_IN(W) | RT_IN(GATE_UP) | RT_IN(DOWN) | RT_OUT(HIDDEN) | RT_OUT(PLACES),
                              .infer = infer, .forward = forward, .backward = backward};
 
@@ -309,11 +309,12 @@ static void F(gather_rows)(const job *j, const F(tile) *b) {
     }
     F(rt_transpose)(b->dy, D, b->columns, D, b->dyt, b->ld);
 }
-static void F(weight_gradients)(const job *j, const F(tile) *b, int64_t e) {
+static void F(weight_gradients)(const job *j, const F(tile) *b, int64_t e, bool first) {
     int64_t D = j->z.D, rows = j->z.F;
+    T add_gate_up = !(first && rt_is_fresh(j->call, GATE_UP)), add_down = !(first && rt_is_fresh(j->call, DOWN));
     T *gate_up = j->call->din[GATE_UP].data, *down = j->call->din[DOWN].data;
-    if (gate_up) F(rt_gemm)('N', 'N', 2 * rows, D, b->columns, 1, b->h, b->ld, b->x, D, 1, gate_up + e * 2 * rows * D, D);
-    if (down) F(rt_gemm)('N', 'N', rows, D, b->columns, 1, b->aw, b->ld, b->dy, D, 1, down + e * rows * D, D);
+    if (gate_up) F(rt_gemm)('N', 'N', 2 * rows, D, b->columns, 1, b->h, b->ld, b->x, D, add_gate_up, gate_up + e * 2 * rows * D, D);
+    if (down) F(rt_gemm)('N', 'N', rows, D, b->columns, 1, b->aw, b->ld, b->dy, D, add_down, down + e * rows * D, D);
 }
 static void F(backward_tile)(const job *j, const rt_tile *t, char *scratch) {
     const rt_call *c = j->call;
@@ -327,7 +328,7 @@ static void F(backward_tile)(const job *j, const rt_tile *t, char *scratch) {
     for (int64_t i = 0; dw && i < b.n; i++) dw[j->places.pair[b.slot + i]] += b.dot[i];
     if (c->din[X].data)
         F(times_weight)(c->in[GATE_UP].dtype, expert_weight(c, GATE_UP, e), 2 * rows, D, b.h, b.columns, (T *)c->scratch + b.slot * D, b.ld, b.panel);
-    F(weight_gradients)(j, &b, e);
+    F(weight_gradients)(j, &b, e, t->row == 0);
 }
 static void F(backward_expert)(void *context, int64_t task, int worker) {
     const job *j = context;
@@ -344,10 +345,22 @@ static void F(gather_dx)(void *context, int64_t task, int worker) {
     const T *rows = j->call->scratch;
     for (int64_t n = r0; n < r1; n++) {
         T *dx = (T *)j->call->din[X].data + n * D;
+        if (rt_is_fresh(j->call, X)) memset(dx, 0, (size_t)D * sizeof(T));
         for (int64_t p = n * k; p < (n + 1) * k; p++) F(rt_rows)()->add(dx, rows + j->places.slot[p] * D, dx, D);
     }
 }
+/* An expert without rows: its gradient is nothing. */
+static void F(clear_idle)(const job *j) {
+    static const int weights[] = {GATE_UP, DOWN};
+    for (int64_t e = 0; e < j->z.E; e++)
+        for (int i = 0; j->places.count[e] == 0 && i < 2; i++) {
+            const rt_tensor *d = &j->call->din[weights[i]];
+            int64_t size = d->data ? d->dim[1] * d->dim[2] : 0;
+            if (rt_is_fresh(j->call, weights[i])) memset((T *)d->data + e * size, 0, (size_t)size * sizeof(T));
+        }
+}
 static void F(experts_backward)(job *j, int64_t experts) {
+    F(clear_idle)(j);
     rt_parallel(experts, F(backward_expert), j);
     if (j->call->din[X].data) rt_parallel((j->z.N + COMBINE_ROWS - 1) / COMBINE_ROWS, F(gather_dx), j);
 }

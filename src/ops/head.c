@@ -6,6 +6,7 @@
 #include "kernels/contract.h"
 #include "kernels/matmul.h"
 #include <math.h>
+#include <string.h>
 
 /* ------------------------------------------------------------------------ attributes */
 
@@ -162,6 +163,14 @@ static bool wants_gradient(const rt_call *c) {
     return c->din[IN_HIDDEN].data || c->din[IN_WEIGHT].data || c->din[IN_LOGITS].data;
 }
 
+/* Rows that no pass will write: those beyond the vocabulary, or all when there is nothing to differentiate. */
+static void clear_rest(const rt_head_run *r) {
+    const rt_tensor *d = &r->call->din[IN_WEIGHT];
+    if (!(r->call->fresh & RT_IN(IN_WEIGHT))) return;
+    int64_t from = r->backward && r->a->N > 0 ? r->a->vocab : 0;
+    memset((char *)d->data + (size_t)(from * d->dim[1]) * r->size, 0, (size_t)((d->dim[0] - from) * d->dim[1]) * r->size);
+}
+
 static void run_chunk(rt_head_run *r, const rt_head_products *products) {
     rt_head_begin_rows(r);
     products->load(r);
@@ -191,6 +200,7 @@ static void forward(const rt_call *c) {
     for (int i = 0; i < a->n_terms; i++)
         r.backward |= r.plan.active[i] && gains && a->term[i].loss->gradient && gains[i] != 0 && wants_gradient(c);
     for (int i = 0; i < a->n_terms; i++) r.early[i] = !r.backward || (a->term[i].loss->needs & RT_NEEDS_TOTALS);
+    clear_rest(&r);
     for (; r.r0 < a->N; r.r0 += r.n) {
         r.n = a->N - r.r0 < a->rows ? a->N - r.r0 : a->rows;
         r.C = rt_round16(r.n);
@@ -205,6 +215,7 @@ const rt_op rt_op_head = {
     .n_out = 1,
     .optional = ~RT_IN(IN_TARGETS),
     .diff = RT_IN(IN_HIDDEN) | RT_IN(IN_WEIGHT) | RT_IN(IN_LOGITS),
+    .overwrites = RT_IN(IN_WEIGHT),
     .flags = RT_OP_TERMINAL,
     .infer = infer,
     .forward = forward,

@@ -100,7 +100,7 @@ static void F(add_weight)(const rt_head_run *r, int64_t tile, const T *dz) {
     const rt_tensor *h = &r->call->in[IN_HIDDEN];
     const T *rows = h->dtype == RT_T ? (const T *)h->data + r->r0 * D : rt_head_at(r, r->at.hidden, 0);
     T *dw = (T *)r->call->din[IN_WEIGHT].data + tile * RT_HEAD_TILE * D;
-    F(rt_gemm)('N', 'N', rt_head_ids(r, tile), D, r->n, 1, dz, r->C, rows, D, 1, dw, D);
+    F(rt_gemm)('N', 'N', rt_head_ids(r, tile), D, r->n, 1, dz, r->C, rows, D, r->r0 == 0 && (r->call->fresh & RT_IN(IN_WEIGHT)) ? 0 : 1, dw, D);
 }
 static void F(add_hidden)(const rt_head_run *r, int64_t tile, const T *dz, bool first, T *sum, int worker) {
     int64_t D = r->a->D[0], ids = rt_head_ids(r, tile), step = F(panel_ids)(r, RT_HEAD_STUDENT, ids);

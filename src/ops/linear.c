@@ -103,6 +103,7 @@ static void backward(const rt_call *c) { RT_BY_TYPE(c, back, c); }
 const rt_op rt_op_linear = {.name = "linear", .n_in = INPUTS, .n_out = 1,
                             .optional = RT_IN(RESIDUAL) | RT_IN(W0 + 1) | RT_IN(W0 + 2) | RT_IN(B0) | RT_IN(B0 + 1) | RT_IN(B0 + 2),
                             .row_in = RT_IN(X) | RT_IN(RESIDUAL), .diff = (1u << INPUTS) - 1,
+                            .overwrites = RT_IN(X) | RT_IN(RESIDUAL) | RT_IN(W0) | RT_IN(W0 + 1) | RT_IN(W0 + 2),
                             .saves = RT_IN(X) | RT_IN(W0) | RT_IN(W0 + 1) | RT_IN(W0 + 2), .infer = infer, .prepare = prepare,
                             .forward_rows = forward_rows, .backward = backward};
 
@@ -224,15 +225,15 @@ static void F(back)(const rt_call *c) {
     for (int i = 0; i < WEIGHTS && c->in[W0 + i].data; column += c->in[W0 + i++].dim[0]) {
         const rt_tensor *w = &c->in[W0 + i];
         if (c->din[X].data) {
-            F(rt_product) dx = {N, K, w->dim[0], dy + column, O, F(whole)(w, weight), K, c->din[X].data, K, true};
+            F(rt_product) dx = {N, K, w->dim[0], dy + column, O, F(whole)(w, weight), K, c->din[X].data, K, i > 0 || !rt_is_fresh(c, X)};
             F(rt_rows_product)(&dx);
         }
         if (!c->din[W0 + i].data) continue;
         if (!x) x = F(whole)(&c->in[X], (T *)s);
-        F(rt_product) dw = {N, w->dim[0], K, x, K, dy + column, O, c->din[W0 + i].data, K, true};
+        F(rt_product) dw = {N, w->dim[0], K, x, K, dy + column, O, c->din[W0 + i].data, K, !rt_is_fresh(c, W0 + i)};
         F(rt_weights_product)(&dw);
     }
-    if (c->din[RESIDUAL].data) rt_add_gradient(&c->din[RESIDUAL], &c->dout[0]);
+    if (c->din[RESIDUAL].data) rt_add_gradient(c, RESIDUAL, &c->dout[0]);
     F(back_bias)(c, partial);
 }
 #endif

@@ -36,7 +36,7 @@ static void forward_rows(const rt_call *c, int64_t r0, int64_t r1, int worker) {
 }
 static void backward(const rt_call *c) { RT_BY_TYPE(c, back, c); }
 
-const rt_op rt_op_rmsnorm = {.name = "rmsnorm", .n_in = 2, .n_out = 2, .row_in = RT_IN(0), .diff = RT_IN(0) | RT_IN(1),
+const rt_op rt_op_rmsnorm = {.name = "rmsnorm", .n_in = 2, .n_out = 2, .row_in = RT_IN(0), .diff = RT_IN(0) | RT_IN(1), .overwrites = RT_IN(0),
                              .saves = RT_IN(0) | RT_IN(1) | RT_OUT(1), .infer = infer, .forward_rows = forward_rows, .backward = backward};
 
 rt_ref rt_rmsnorm(rt_graph *g, rt_ref x, rt_ref w, double eps, rt_prec p, const char *role) {
@@ -67,6 +67,7 @@ static void F(back_block)(void *context, int64_t task, int worker) {
     const T *w = F(weight)(c, &s), *x = F(rt_tile_in)(&c->in[0], r0, n, &s), *r = c->out[1].data, *dy = c->dout[0].data;
     T *dx = c->din[0].data, *dw = c->din[1].data ? (T *)c->scratch + task * (int64_t)(rt_align64((size_t)D * sizeof(T)) / sizeof(T)) : NULL;
     if (dw) memset(dw, 0, (size_t)D * sizeof(T));
+    if (dx && rt_is_fresh(c, 0)) memset(dx + r0 * D, 0, (size_t)(n * D) * sizeof(T)); /* in the cache for what follows */
     for (int64_t i = 0; i < n; i++)
         F(rt_rows)()->rms_backward(x + i * D, w, r[r0 + i], dy + (r0 + i) * D, dx ? dx + (r0 + i) * D : NULL, dw, D);
 }

@@ -70,6 +70,7 @@ const rt_op rt_op_rope = {
     .name = "rope", .n_in = 4, .n_out = 1,
     .row_in = RT_IN(X) | RT_IN(POSITION),
     .diff = RT_IN(X),
+    .overwrites = RT_IN(X),
     .saves = RT_IN(POSITION) | RT_IN(COS) | RT_IN(SIN),
     .infer = infer, .forward_rows = forward_rows, .backward = backward,
 };
@@ -104,9 +105,10 @@ static void F(rotate_back)(const rt_call *c, int64_t r0, int64_t r1, int worker)
     T *row = rt_scratch(worker);
     for (int64_t r = r0; r < r1; r++) {
         T *dx = rt_row_ptr(&c->din[X], r);
-        memcpy(row, rt_row_ptr(&c->dout[0], r), (size_t)columns * sizeof(T));
-        F(rotate)(c, r, -1, row);
-        F(rt_rows)()->add(dx, row, dx, columns);
+        T *turned = rt_is_fresh(c, X) ? dx : row;
+        memcpy(turned, rt_row_ptr(&c->dout[0], r), (size_t)columns * sizeof(T));
+        F(rotate)(c, r, -1, turned);
+        if (turned != dx) F(rt_rows)()->add(dx, row, dx, columns);
     }
 }
 #endif

@@ -29,7 +29,7 @@ static void backward(const rt_call *c) {
     rt_parallel((c->in[0].dim[0] + BLOCK - 1) / BLOCK, c->node->prec.acc == RT_F64 ? back_f64 : back_f32, (void *)(uintptr_t)c);
 }
 
-const rt_op rt_op_swiglu = {.name = "swiglu", .n_in = 1, .n_out = 1, .row_in = RT_IN(0), .diff = RT_IN(0), .saves = RT_IN(0),
+const rt_op rt_op_swiglu = {.name = "swiglu", .n_in = 1, .n_out = 1, .row_in = RT_IN(0), .diff = RT_IN(0), .overwrites = RT_IN(0), .saves = RT_IN(0),
                             .infer = infer, .forward_rows = forward_rows, .backward = backward};
 
 rt_ref rt_swiglu(rt_graph *g, rt_ref gate_up, rt_prec p, const char *role) {
@@ -51,6 +51,6 @@ static void F(back)(void *context, int64_t task, int worker) {
     const T *x = F(rt_tile_in)(&c->in[0], r0, n, &s), *dy = rt_row_ptr(&c->dout[0], r0);
     T *dx = rt_row_ptr(&c->din[0], r0);
     for (int64_t i = 0; i < n; i++)
-        F(rt_rows)()->swiglu_backward(x + 2 * i * width, x + (2 * i + 1) * width, dy + i * width, dx + 2 * i * width, dx + (2 * i + 1) * width, width, true);
+        F(rt_rows)()->swiglu_backward(x + 2 * i * width, x + (2 * i + 1) * width, dy + i * width, dx + 2 * i * width, dx + (2 * i + 1) * width, width, !rt_is_fresh(c, 0));
 }
 #endif

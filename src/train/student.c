@@ -1,5 +1,4 @@
 /* student.c - memory and optimizer state of a student. */
-#include <retort/base/threads.h>
 #include <retort/io/safetensors.h>
 #include <retort/train/student.h>
 #include <stdio.h>
@@ -80,15 +79,6 @@ void rt_student_adopt(rt_student *s) {
             master[k] = w->dtype == RT_F16 ? rt_f16_to_f32(((const rt_f16 *)w->data)[k]) : rt_bf16_to_f32(((const rt_bf16 *)w->data)[k]);
     }
 }
-
-enum { BLOCK = 1 << 20 };
-static void zero_block(void *context, int64_t task, int worker) {
-    (void)worker;
-    rt_weights *g = context;
-    size_t at = (size_t)task * BLOCK, left = g->block_bytes - at;
-    memset((char *)g->block + at, 0, left < BLOCK ? left : BLOCK);
-}
-void rt_student_zero_grads(rt_student *s) { rt_parallel((int64_t)((s->grads.block_bytes + BLOCK - 1) / BLOCK), zero_block, &s->grads); }
 
 /* --------------------------------------------------------- optimizer state */
 

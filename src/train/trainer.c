@@ -98,7 +98,7 @@ static void set_temperatures(rt_trainer *t) {
 
 static rt_status run_step(rt_trainer *t, rt_step_report *r, rt_error *err) {
     rt_loader_next(t->loader);
-    rt_student_zero_grads(&t->student);
+    rt_graph_fresh_gradients(t->graph.g);
     rt_measures_reset(&t->measures);
     set_temperatures(t);
     for (int64_t m = 0; m < t->job->data.accumulate; m++) RT_TRY(micro_batch(t, rt_loader_batch(t->loader, m), err));

@@ -51,6 +51,8 @@ void rt_graph_cache_budget(rt_graph *g, int64_t bytes);
 rt_status rt_graph_plan(rt_graph *g, bool train, rt_error *err) RT_NODISCARD;
 rt_status rt_graph_forward(rt_graph *g, rt_error *err) RT_NODISCARD;
 rt_status rt_graph_backward(rt_graph *g, rt_error *err) RT_NODISCARD;
+/* The next forward and backward overwrite the gradients of trained parameters instead of adding to them. */
+void rt_graph_fresh_gradients(rt_graph *g);
 /* Runs forward again, slowly, and names the first operation whose output holds a non-finite number. RT_OK if none does. */
 rt_status rt_graph_find_nonfinite(rt_graph *g, rt_error *err) RT_NODISCARD;
 

@@ -15,10 +15,12 @@ typedef struct rt_op rt_op;
 typedef struct rt_node rt_node;
 
 /* What a run-time function gets. Absent optional inputs, outputs nobody differentiates and gradients nobody wants have
- * data == NULL. Gradients are f64 for f64 values and f32 for all others; they are added to, never overwritten. */
+ * data == NULL. Gradients are f64 for f64 values and f32 for all others; they are added to, but for the inputs in
+ * `fresh`: their memory holds nothing yet and is overwritten, every element of it. */
 typedef struct rt_call {
     const rt_node *node;
     rt_tensor in[RT_MAX_IN], out[RT_MAX_OUT], din[RT_MAX_IN], dout[RT_MAX_OUT];
+    unsigned fresh;     /* RT_IN bits, of those the operation lists in `overwrites` only */
     void *scratch;      /* node->scratch bytes, uninitialised, shared by all workers, for this step only */
     void *cache;        /* node->cache bytes kept between runs, or NULL when not granted */
     bool cache_ready;   /* the cache holds what an earlier prepare put there */
@@ -37,6 +39,7 @@ struct rt_op {
     unsigned row_in;   /* RT_IN bits of which forward_rows reads rows [r0, r1) only; others are read whole */
     unsigned diff;     /* RT_IN bits that get a gradient */
     unsigned saves;    /* RT_IN and RT_OUT bits that backward reads */
+    unsigned overwrites; /* RT_IN bits whose gradient it can overwrite; others are cleared for it when it is the first */
     unsigned flags;
     rt_status (*infer)(rt_graph *g, rt_node *n);
     /* Weight-only work before the rows, as node->prepare_tasks independent tasks (panels). Optional. */

@@ -22,7 +22,6 @@ rt_status rt_student_open(rt_student *s, const rt_model_config *c, const rt_prec
 void rt_student_close(rt_student *s); /* an all-zero one is fine */
 void rt_student_start(rt_student *s, uint64_t seed); /* random, the masters first: half weights are their roundings */
 void rt_student_adopt(rt_student *s);               /* masters from the weights, after those were filled */
-void rt_student_zero_grads(rt_student *s);
 
 /* Masters, moments and the step count: a safetensors file and back, bit for bit. `student`: an rt_student; the signature is
  * rt_checkpoint_file's. */
