@@ -124,8 +124,8 @@ static void a_lack_of_memory_is_survived(const char *kind, int points) {
     rt_job_free(&job);
 }
 static void any_allocation_may_fail(void) {
-    a_lack_of_memory_is_survived("projector.kind=factored", 150);
-    a_lack_of_memory_is_survived("projector.kind=shared", 60);
+    a_lack_of_memory_is_survived("projector.kind=factored", 100);
+    a_lack_of_memory_is_survived("projector.kind=shared", 40);
 }
 
 /* The same for the loop: its log, an evaluation, two checkpoints, the removal of one. */
@@ -142,7 +142,7 @@ static void any_allocation_of_the_loop_may_fail(void) {
     }
     rt_mem_stats after = rt_mem_stats_get();
     CU_ASSERT_EQUAL(after.live_blocks, before.live_blocks);
-    for (int64_t calls = after.calls - before.calls, n = calls / 3; n <= calls; n += calls / 90) { /* before it: opening, above */
+    for (int64_t calls = after.calls - before.calls, n = calls / 3; n <= calls; n += calls / 50) { /* before it: opening, above */
         rt_error refusal = {0};
         rt_tiny_job(&job, fresh(out), sets);
         int64_t live = rt_mem_stats_get().live_blocks;

@@ -195,7 +195,7 @@ static unsigned begin_gradients(rt_graph *g, int t, const rt_node *n) {
     return fresh;
 }
 
-static rt_status run_step(rt_graph *g, int t, rt_error *err) {
+static void compute_step(rt_graph *g, int t) {
     const rt_step *s = &g->steps[t];
     const rt_node *n = &g->nodes[g->order[s->first]];
     int64_t since = g->profile ? rt_profile_now() : 0;
@@ -213,6 +213,9 @@ static rt_status run_step(rt_graph *g, int t, rt_error *err) {
         }
     }
     if (g->profile) rt_profile_step(g, s, since);
+}
+static rt_status run_step(rt_graph *g, int t, rt_error *err) {
+    compute_step(g, t);
     rt_graph_guard_check(g, t);
     return take_fault(g, err);
 }
@@ -291,7 +294,8 @@ static rt_status watch_rows(chain *ch, int t, rt_error *err) {
     return take_fault(ch->g, err);
 }
 static rt_status watch_whole(chain *ch, int t, rt_error *err) {
-    RT_TRY(run_step(ch->g, t, err));
+    compute_step(ch->g, t);
+    RT_TRY(take_fault(ch->g, err));
     make_call(ch->g, ch->step, ch->step->first, &ch->call[0]);
     see_nonfinite(ch, &ch->call[0], 0, 0, -1);
     return RT_OK;
@@ -304,6 +308,7 @@ rt_status rt_graph_find_nonfinite(rt_graph *g, rt_error *err) {
         sighting seen = {.at = -1};
         chain ch = {.g = g, .step = s, .seen = &seen};
         RT_TRY(s->tile_rows > 0 ? watch_rows(&ch, t, err) : watch_whole(&ch, t, err));
+        rt_graph_guard_check(g, t); /* after the look: what dies here is filled with NaN */
         RT_TRY(report(g, s, &seen, err));
     }
     return RT_OK;
