@@ -27,16 +27,18 @@ rt_status rt_model_path(const char *given, char **path, rt_error *err) {
     return *path ? RT_OK : rt_fail(err, RT_E_NOMEM, "out of memory");
 }
 
-bool rt_frozen_stored_precision(const char *directory, rt_precision *p) {
+rt_status rt_frozen_stored_precision(const char *directory, rt_precision *p, bool *found, rt_error *err) {
     char path[4096];
     json_t *manifest = NULL;
-    rt_error err = {0};
+    *found = false;
     snprintf(path, sizeof path, "%s/MANIFEST.json", directory);
-    if (!rt_file_exists(path) || rt_checkpoint_manifest(directory, &manifest, &err) != RT_OK) return false;
+    if (!rt_file_exists(path)) return RT_OK;
+    RT_TRY(rt_checkpoint_manifest(directory, &manifest, err));
     const char *text = json_string_value(json_object_get(manifest, "precision"));
-    bool found = text && rt_precision_parse(text, p, &err) == RT_OK;
+    rt_status s = text ? rt_precision_parse(text, p, err) : RT_OK;
+    *found = text != NULL;
     json_decref(manifest);
-    return found;
+    return s;
 }
 
 static const rt_tensor *from_files(void *context, int64_t i) { return rt_hf_weight(context, i); }
@@ -70,7 +72,7 @@ static rt_status resolve(rt_frozen *f, const char *directory, rt_activations act
     rt_precision stored;
     RT_TRY(weight_dtypes(&f->weights, &f->precision, err));
     activation_dtypes(&f->precision, activations != RT_ACTIVATIONS_F32);
-    f->stored = rt_frozen_stored_precision(directory, &stored);
+    RT_TRY(rt_frozen_stored_precision(directory, &stored, &f->stored, err));
     if (!f->stored || activations != RT_ACTIVATIONS_STORED) return RT_OK;
     if (memcmp(stored.weight, f->precision.weight, sizeof stored.weight) == 0) return f->precision = stored, RT_OK;
     rt_buf a = {0};

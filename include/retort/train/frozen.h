@@ -21,6 +21,6 @@ typedef struct rt_frozen {
  * checkpoint's policy says, native where none is stored; NATIVE: in the embedding's dtype; F32: f32 over the same weights. */
 rt_status rt_frozen_open(rt_frozen *f, const char *directory, rt_activations activations, rt_error *err) RT_NODISCARD;
 void rt_frozen_close(rt_frozen *f); /* an all-zero one is fine */
-/* The policy a checkpoint stores; false where there is none (a plain directory). */
-bool rt_frozen_stored_precision(const char *directory, rt_precision *p);
+/* The policy a checkpoint stores; *found is false where there is none (a plain directory). A damaged manifest is RT_E_INPUT. */
+rt_status rt_frozen_stored_precision(const char *directory, rt_precision *p, bool *found, rt_error *err) RT_NODISCARD;
 #endif

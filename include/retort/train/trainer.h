@@ -60,7 +60,8 @@ rt_status rt_trainer_open(rt_trainer **out, const rt_job *job, int64_t head_rows
 void rt_trainer_close(rt_trainer *t); /* NULL is fine */
 /* Step 0: initial weights, and the projector's closed form and pre-fit (each: told of its steps; false interrupts). */
 rt_status rt_trainer_begin(rt_trainer *t, bool (*each)(void *context, int64_t step, double ce), void *context, rt_error *err) RT_NODISCARD;
-/* One optimizer step. After RT_E_NUMERIC nothing has changed. */
+/* One optimizer step. After RT_E_NUMERIC nothing has changed, unless it names the projector: then the student has moved, and the
+ * trainer is to be closed (the last checkpoint is whole). */
 rt_status rt_trainer_step(rt_trainer *t, rt_step_report *r, rt_error *err) RT_NODISCARD;
 /* Of the validation data; remembers the best. Changes nothing else. */
 rt_status rt_trainer_evaluate(rt_trainer *t, rt_evaluation *v, rt_error *err) RT_NODISCARD;
