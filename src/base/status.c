@@ -43,7 +43,8 @@ rt_status rt_error_prefix(rt_error *err, const char *format, ...) {
     va_start(args, format);
     int n = vsnprintf(err->text, sizeof err->text, format, args);
     va_end(args);
-    if (n >= 0 && (size_t)n < sizeof err->text) snprintf(err->text + n, sizeof err->text - (size_t)n, ": %s", old);
+    size_t room = n >= 0 && (size_t)n < sizeof err->text ? sizeof err->text - (size_t)n : 0;
+    if (room > 3) snprintf(err->text + n, room, ": %.*s", (int)room - 3, old);
     return err->status;
 }
 
