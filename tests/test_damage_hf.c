@@ -66,6 +66,33 @@ static void a_damaged_configuration_is_survived(void) {
     rt_damage_all(&d);
     CU_ASSERT_TRUE(d.cases > 1500 && d.accepted > 10 && d.accepted < d.cases);
 }
+/* Of every family, with what it can have: only config.json is read. */
+static char config_path[1024];
+static rt_status read_config(void *context, rt_error *err) {
+    rt_model_config c;
+    (void)context;
+    RT_TRY(rt_hf_config_read(config_path, &c, err));
+    volatile int64_t sum = rt_weight_count(&c) + rt_model_parameters(&c).total;
+    for (int64_t i = 0, n = rt_weight_count(&c); i < n && i < 1000; i++) sum += rt_weight_at(&c, n - 1 - i).dim[0];
+    return rt_model_config_check(&c, err);
+}
+static void a_damaged_configuration_of_every_family_is_survived(void) {
+    for (const char *const *name = rt_arch_names(); *name; name++) {
+        rt_error err = {0};
+        const rt_arch *arch = rt_arch_find(*name);
+        rt_model_config c = rt_model_config_default(arch);
+        c.vocab_size = 11, c.hidden_size = 8, c.layers = 4, c.heads = 2, c.kv_heads = 1, c.head_dim = arch->head_dim ? 6 : 4, c.ffn_size = 5, c.max_position = 32;
+        c.bos_id = 1, c.eos_id = 2, c.pad_id = -1;
+        if (arch->moe) c.experts = 3, c.experts_per_token = 2;
+        if (arch->shared_expert) c.shared_size = 7;
+        if (arch->dense_layers) c.dense_ffn_size = 9, c.dense[0] = 2;
+        snprintf(config_path, sizeof config_path, "%s/config.json", rt_test_dir());
+        RT_OK_OR_FAIL(rt_hf_config_write(config_path, &c, RT_F16, &err));
+        rt_damage d = {.path = config_path, .read = read_config, .refusals = refusals, .every = 8};
+        rt_damage_all(&d);
+        RT_CHECK(d.cases > 1500 && d.accepted > 10 && d.accepted < d.cases, "%s: %lld of %lld", *name, (long long)d.accepted, (long long)d.cases);
+    }
+}
 /* config.json with `key` set to JSON text, which need not be valid: it stands for "@@" in what is written. */
 static rt_status with_key(rt_damage *d, const char *key, const char *json) {
     rt_error err = {0};
@@ -232,6 +259,7 @@ static void a_tensor_in_two_shards_is_refused(void) {
 
 RT_SUITE(damage_hf) {
     RT_TEST(a_damaged_configuration_is_survived);
+    RT_TEST(a_damaged_configuration_of_every_family_is_survived);
     RT_TEST(hostile_configurations_are_refused);
     RT_TEST(more_weights_than_tensors_are_refused_at_once);
     RT_TEST(nested_and_repeated_json_is_refused);

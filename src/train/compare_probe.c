@@ -179,7 +179,7 @@ rt_status rt_compare_probe_run(rt_comparison *c, const rt_compare_options *o, rt
     const char *reason = reason_not_to(c, o);
     if (reason) return snprintf(c->probe.skipped, sizeof c->probe.skipped, "%s", reason), RT_OK;
     const rt_model_config *a = rt_hf_config(c->a.files), *b = rt_hf_config(c->b.files);
-    probe p = {.c = c, .o = o, .V = a->vocab_size, .T = least(T_MAX, least(a->max_position, b->max_position))};
+    probe p = {.c = c, .o = o, .V = a->vocab_size, .T = least(T_MAX, least(rt_model_longest(a), rt_model_longest(b)))};
     rt_status s = run_all(&p, err);
     for (int m = 0; m < SIDES; m++) rt_logits_close(&p.logits[m]), rt_frozen_close(&p.model[m]);
     rt_graph_free(p.g);
