@@ -248,6 +248,8 @@ void rt_hf_close(rt_hf *m) {
 /* ------------------------------------------------------------------ questions */
 
 const char *rt_hf_path(const rt_hf *m) { return m->path; }
+int64_t rt_hf_file_count(const rt_hf *m) { return (int64_t)m->file_count; }
+const rt_safetensors *rt_hf_file(const rt_hf *m, int64_t i) { return m->files[i]; }
 const rt_model_config *rt_hf_config(const rt_hf *m) { return &m->config; }
 const rt_tensor *rt_hf_weight(const rt_hf *m, int64_t i) { return m->weights[i]; }
 int64_t rt_hf_ignored(const rt_hf *m) { return m->ignored; }

@@ -113,10 +113,11 @@ static void largest_difference(probe *p, const float *x, const float *y, int64_t
 static const rt_tensor *chosen(const rt_forward *f, int64_t layer) {
     return layer < f->model.n_layers && !rt_ref_is_null(f->model.layers[layer].ids) ? rt_graph_value(f->g, f->model.layers[layer].ids) : NULL;
 }
-/* Experts that A chose and B, in the same layer, did not. */
+/* Experts that A chose and B, in the same layer, did not; where both have as many to choose from. */
 static void count_flips(probe *p, int64_t n) {
     rt_compare_probe *r = &p->c->probe;
     const rt_tensor *x, *y;
+    if (rt_hf_config(p->c->a.files)->experts != rt_hf_config(p->c->b.files)->experts) return;
     for (int64_t l = 0; l < p->logits[A].forward.model.n_layers; l++) {
         if (!(x = chosen(&p->logits[A].forward, l)) || !(y = chosen(&p->logits[B].forward, l)) || x->dim[1] != y->dim[1]) continue;
         const int32_t *from = x->data, *to = y->data;

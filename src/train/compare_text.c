@@ -85,14 +85,18 @@ static void add_worst(const rt_compared *t, rt_buf *out) {
     int64_t i = t->d.nonfinite ? t->d.first : t->d.worst;
     if (i < 0) i = t->d.first;
     if (i < 0) return;
-    rt_buf_printf(out, "  worst: %s\n         element %lld is %.9g and %.9g\n", t->name, (long long)i, rt_tensor_element(t->a, i), rt_tensor_element(t->b, i));
+    rt_buf_printf(out, "  the worst: %s\n    element %lld is %.9g and %.9g\n", t->name, (long long)i, rt_tensor_element(t->a, i), rt_tensor_element(t->b, i));
 }
 
-/* Columns 10, 11, 17, the name last: lines are cut by nobody. */
-static void add_row(const char *name, double max_abs, double relative, int64_t differing, int64_t elements, rt_buf *out) {
-    rt_buf_printf(out, "  %10.3g %11.3g %7.2f %%  %s", max_abs, relative, elements ? 100 * (double)differing / (double)elements : 0, name);
+static void add_numbers(double max_abs, double relative, int64_t differing, int64_t elements, rt_buf *out) {
+    rt_buf_printf(out, "%9.3g %9.3g %7.2f %%", max_abs, relative, elements ? 100 * (double)differing / (double)elements : 0);
 }
-static void add_heading(rt_buf *out) { rt_buf_puts(out, "  max |a-b|  relative    differ  tensor\n"); }
+/* In a folded line a name goes without its ends, which are the same everywhere. */
+static void add_short_name(const char *name, rt_buf *out) {
+    size_t n = strlen(name), skip = strncmp(name, "model.", 6) == 0 ? 6 : 0;
+    if (n > 7 && strcmp(name + n - 7, ".weight") == 0) n -= 7;
+    rt_buf_printf(out, "%.*s", (int)(n > skip ? n - skip : n), name + skip);
+}
 
 static void add_groups(const rt_comparison *c, rt_buf *out) {
     groups g = fold(c, in_both);
@@ -103,10 +107,11 @@ static void add_groups(const rt_comparison *c, rt_buf *out) {
             same += one->tensors, kinds++;
             continue;
         }
-        if (i == kinds) add_heading(out);
-        add_row(one->name, one->max_abs, one->relative, one->differing, one->elements, out);
-        if (one->tensors > 1) rt_buf_printf(out, "  x %lld", (long long)one->tensors);
-        if (one->tensors > 1 && one->different && one->different < one->tensors) rt_buf_printf(out, ", %lld differ", (long long)one->different);
+        if (i == kinds) rt_buf_puts(out, "max |a-b|  relative    differ  tensors  of (model. and .weight left out)\n");
+        add_numbers(one->max_abs, one->relative, one->differing, one->elements, out);
+        rt_buf_printf(out, " %8lld  ", (long long)one->tensors);
+        add_short_name(one->name, out);
+        if (one->different && one->different < one->tensors) rt_buf_printf(out, " (%lld equal)", (long long)(one->tensors - one->different));
         if (one->other_shape) rt_buf_puts(out, "  "), add_shapes(one->worst, out);
         rt_buf_putc(out, '\n');
     }
@@ -115,11 +120,12 @@ static void add_groups(const rt_comparison *c, rt_buf *out) {
     rt_free(g.of);
 }
 static void add_all(const rt_comparison *c, rt_buf *out) {
-    add_heading(out);
+    rt_buf_puts(out, "max |a-b|  relative    differ  tensor\n");
     for (int64_t i = 0; i < c->count; i++) {
         const rt_compared *t = &c->tensors[i];
         if (!t->a || !t->b) continue;
-        add_row(t->name, t->d.max_abs, t->d.relative, t->d.differing, t->d.elements, out);
+        add_numbers(t->d.max_abs, t->d.relative, t->d.differing, t->d.elements, out);
+        rt_buf_printf(out, "  %s", t->name);
         if (!t->same_shape || t->d.widened) rt_buf_puts(out, "  "), add_shapes(t, out);
         rt_buf_putc(out, '\n');
     }
@@ -144,9 +150,11 @@ static void add_missing(const rt_comparison *c, bool (*which)(const rt_compared 
 
 static void add_layout_note(const rt_comparison *c, rt_buf *out) {
     const rt_model_config *a = rt_hf_config(c->a.files), *b = rt_hf_config(c->b.files);
-    if (!a->experts == !b->experts) return;
-    rt_buf_printf(out, "  %s is dense, %s a mixture of %lld experts: their feed-forward weights have no counterparts\n", a->experts ? "B" : "A",
-                  a->experts ? "A" : "B", (long long)(a->experts ? a->experts : b->experts));
+    if (!a->experts != !b->experts)
+        rt_buf_printf(out, "  %s is dense, %s a mixture of %lld experts: their feed-forward weights have no counterparts\n", a->experts ? "B" : "A",
+                      a->experts ? "A" : "B", (long long)(a->experts ? a->experts : b->experts));
+    else if (a->arch != b->arch && c->only_a + c->only_b > 0)
+        rt_buf_printf(out, "  A is a %s, B a %s: weights that these families name differently have no counterparts\n", a->arch->name, b->arch->name);
 }
 static void add_tensors(const rt_comparison *c, bool all, rt_buf *out) {
     int64_t both = c->count - c->only_a - c->only_b;
@@ -169,15 +177,18 @@ static void add_tensors(const rt_comparison *c, bool all, rt_buf *out) {
 
 static void add_value(const json_t *v, rt_buf *out) {
     rt_buf text = {0};
-    if (v) rt_json_dump(v, 0, &text);
-    rt_buf_printf(out, " %-*.*s", VALUE / 2, VALUE, !v ? "-" : text.data ? text.data : "?");
+    double x = json_is_real(v) ? json_real_value(v) : 0;
+    if (!v) rt_buf_putc(&text, '-');
+    else if (json_is_real(v)) rt_buf_printf(&text, "%.15g", x); /* 1e-05, not its 17 digits */
+    else rt_json_dump(v, 0, &text);
+    rt_buf_printf(out, " %-*.*s", VALUE / 2, VALUE, text.data ? text.data : "?");
     out->failed |= text.failed;
     rt_buf_free(&text);
 }
 static void add_differences(const json_t *list, rt_buf *out) {
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *one = json_array_get(list, i);
-        rt_buf_printf(out, "  %-28s", json_string_value(json_object_get(one, "key")));
+        rt_buf_printf(out, "  %-31s", json_string_value(json_object_get(one, "key")));
         add_value(json_object_get(one, "a"), out);
         add_value(json_object_get(one, "b"), out);
         while (out->size && out->data[out->size - 1] == ' ') out->data[--out->size] = 0;
