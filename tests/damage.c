@@ -149,8 +149,9 @@ void rt_damage_splice(rt_damage *d) {
         rt_buf damaged = {0};
         make_splice(&p.sound, kind, a, b, n, &damaged);
         snprintf(what, sizeof what, "splice %d of kind %d: %zu, %zu, %zu bytes", (int)i, kind, a, b, n);
+        bool changed = damaged.size != p.sound.size || memcmp(damaged.data, p.sound.data, damaged.size) != 0;
         whole_file(&p, damaged.data ? damaged.data : "", damaged.size);
-        if (chosen(&p)) observe(d, damaged.size, what);
+        if (changed && chosen(&p)) observe(d, damaged.size, what);
         rt_buf_free(&damaged);
     }
     end(&p);
