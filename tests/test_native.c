@@ -254,7 +254,7 @@ static void overflow_in(rt_weight_kind kind, int layer, float scale, const char 
 static void f16_overflow_names_operation_and_layer(void) {
     overflow_in(RT_WEIGHT_ATTN_OUT, 1, 1e5f, "layers.1.attn_out (linear)", 0);
     overflow_in(RT_WEIGHT_FFN_DOWN, 0, 1e5f, "layers.0.down (linear)", 0);
-    overflow_in(RT_WEIGHT_FFN_DOWN, 1, 1e5f, "layers.1.experts (experts)", 4);
+    overflow_in(RT_WEIGHT_EXPERT_DOWN, 1, 1e5f, "layers.1.experts (experts)", 4);
 }
 
 RT_SUITE(native) {

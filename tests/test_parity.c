@@ -9,9 +9,9 @@
 #include <stdio.h>
 #include <string.h>
 
-static const char *const models[] = {"llama", "llama3", "mixtral", "mistral"};
+static const char *const models[] = {"llama", "llama3", "mistral", "qwen2", "qwen3", "mixtral", "qwen2_moe", "qwen3_moe", "olmoe"};
 static const char *const variants[] = {"f32", "f16", "bf16"};
-enum { MODELS = sizeof models / sizeof *models, VARIANTS = sizeof variants / sizeof *variants };
+enum { MODELS = sizeof models / sizeof *models, FIRST_MIXTURE = 5, VARIANTS = sizeof variants / sizeof *variants };
 
 /* ------------------------------------------------------------------- logits */
 
@@ -156,24 +156,30 @@ static void losses_and_routing_equal_the_reference(void) {
     }
 }
 
-static void router_logits_equal_the_reference(void) {
-    fixture f;
-    loss_graph l;
-    if (!fixture_open(&f, "mixtral")) return;
-    if (loss_graph_open(&l, fixture_path(&f, "f32"), RT_ACTIVATIONS_F32, 2, FIXTURE_T, false)) {
-        int64_t layers = l.model.n_layers, each = 2 * FIXTURE_T * l.files.weights.config.experts;
-        float *want = fixture_floats(fixture_path(&f, "router_logits.f32"), layers * each);
-        loss_graph_fill(&l, f.ids);
-        double worst = want && loss_graph_forward(&l) ? 0 : HUGE_VAL;
-        for (int64_t i = 0; worst < HUGE_VAL && i < layers * each; i++) {
-            const float *scores = rt_graph_value(l.g, l.model.layers[i / each].scores)->data;
-            worst = fmax(worst, fabs((double)scores[i % each] - (double)want[i]));
-        }
-        RT_CHECK(worst <= 1e-5, "router logits differ by %.3g", worst);
-        rt_free(want);
-        loss_graph_close(&l);
+static double router_difference(loss_graph *l, const fixture *f) {
+    int64_t layers = l->model.n_layers, each = 2 * FIXTURE_T * l->files.weights.config.experts;
+    float *want = fixture_floats(fixture_path(f, "router_logits.f32"), layers * each);
+    loss_graph_fill(l, f->ids);
+    double worst = want && loss_graph_forward(l) ? 0 : HUGE_VAL;
+    for (int64_t i = 0; worst < HUGE_VAL && i < layers * each; i++) {
+        const float *scores = rt_graph_value(l->g, l->model.layers[i / each].scores)->data;
+        worst = fmax(worst, fabs((double)scores[i % each] - (double)want[i]));
     }
-    fixture_close(&f);
+    rt_free(want);
+    return worst;
+}
+static void router_logits_equal_the_reference(void) {
+    for (int i = FIRST_MIXTURE; i < MODELS; i++) {
+        fixture f;
+        loss_graph l;
+        if (!fixture_open(&f, models[i])) return;
+        if (loss_graph_open(&l, fixture_path(&f, "f32"), RT_ACTIVATIONS_F32, 2, FIXTURE_T, false)) {
+            double worst = router_difference(&l, &f);
+            RT_CHECK(worst <= 1e-5, "%s: router logits differ by %.3g", f.name, worst);
+            loss_graph_close(&l);
+        }
+        fixture_close(&f);
+    }
 }
 
 /* ---------------------------------------------------------------- gradients */
