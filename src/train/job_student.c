@@ -48,6 +48,15 @@ static rt_status unknown_family(const char *name, rt_error *err) {
                    near ? near : "", near ? "'?" : "");
 }
 
+/* Families a student can have: complete on disk without parts that are not trained here. The others are read, as teachers. */
+static rt_status check_family(const char *name, rt_error *err) {
+    static const char *const families[] = {"llama", "mistral", "qwen2", "qwen3", "mixtral", "qwen3_moe", NULL};
+    if (!rt_arch_find(name)) return unknown_family(name, err);
+    for (int i = 0; families[i]; i++)
+        if (strcmp(name, families[i]) == 0) return RT_OK;
+    return rt_fail(err, RT_E_CONFIG, "student.arch: found %s, which is read as a teacher only, expected llama, mistral, qwen2, qwen3, mixtral or qwen3_moe", name);
+}
+
 static rt_status check_init(const rt_job_student *s, rt_error *err) {
     static const char *const names[] = {"random", "checkpoint", "upcycle"};
     if (s->init == RT_INIT_RANDOM && s->from)
@@ -72,12 +81,13 @@ rt_status rt_job_resolve_family(rt_job *job, rt_error *err) {
     rt_job_student *s = &job->student;
     rt_model_config source;
     RT_TRY(check_init(s, err));
-    if (!automatic(s)) return rt_arch_find(s->arch) ? RT_OK : unknown_family(s->arch, err);
+    if (!automatic(s)) return check_family(s->arch, err);
     if (s->init == RT_INIT_RANDOM) return s->arch = "mixtral", RT_OK;
     RT_TRY(source_config(s, &source, err));
     const rt_arch *arch = s->init == RT_INIT_CHECKPOINT ? source.arch : rt_upcycle_arch(source.arch);
     if (!arch) return rt_upcycle_refuse(source.arch, NULL, s->from, err);
-    return s->arch = arch->name, RT_OK;
+    s->arch = arch->name;
+    return check_family(s->arch, err);
 }
 
 /* ------------------------------------------------------------------- sizes */
@@ -139,6 +149,8 @@ rt_status rt_job_student_config(const rt_job *job, int64_t vocab_size, rt_model_
     c.experts = s->experts, c.experts_per_token = s->experts_per_token;
     c.norm_eps = s->norm_eps, c.rope_theta = s->rope_theta, c.max_position = s->max_position;
     c.tie_embeddings = s->tie;
+    c.norm_topk = arch->moe;
+    c.dense_ffn_size = arch->dense_layers ? s->ffn_size : 0;
     *out = c;
     rt_error local = {0};
     rt_status status = rt_model_config_check(&c, &local);

@@ -78,14 +78,18 @@ static const char *const inits[] = {"random", "checkpoint", "upcycle"};
 typedef struct conversions {
     int64_t count[RT_DTYPE_COUNT][RT_DTYPE_COUNT];
 } conversions;
+/* The slot a weight of the files goes to: of a dense feed-forward part perhaps that of the experts; up lies behind gate. */
+static int64_t slot_of(const rt_weights *w, rt_weight_kind kind, int layer) {
+    int64_t slot = rt_weights_find(w, kind, layer);
+    bool down = kind == RT_WEIGHT_FFN_DOWN || kind == RT_WEIGHT_EXPERT_DOWN;
+    return slot >= 0 ? slot : rt_weights_find(w, down ? RT_WEIGHT_EXPERT_DOWN : RT_WEIGHT_EXPERT_GATE, layer);
+}
 static conversions count_conversions(const rt_student *s, const rt_hf *source) {
     conversions c = {0};
     const rt_model_config *config = rt_hf_config(source);
     for (int64_t i = 0; i < rt_weight_count(config); i++) {
         rt_weight_spec w = rt_weight_at(config, i);
-        bool stacked = s->weights.config.experts > 0 && w.kind == RT_WEIGHT_FFN_UP; /* lies behind the gate */
-        int64_t slot = rt_weights_find(&s->weights, stacked ? RT_WEIGHT_FFN_GATE : w.kind, w.layer);
-        if (slot >= 0) c.count[rt_hf_weight(source, i)->dtype][s->weights.slots[slot].t.dtype]++;
+        c.count[rt_hf_weight(source, i)->dtype][s->weights.slots[slot_of(&s->weights, w.kind, w.layer)].t.dtype]++;
     }
     return c;
 }

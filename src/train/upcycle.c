@@ -7,12 +7,14 @@
 
 /* ---------------------------------------------------------------- families */
 
-static bool of_experts(int kind) { return kind == RT_WEIGHT_ROUTER || kind == RT_WEIGHT_FFN_GATE || kind == RT_WEIGHT_FFN_UP || kind == RT_WEIGHT_FFN_DOWN; }
+/* The feed-forward part, of one kind or another; every other weight is carried over. */
+static bool feed_forward(int kind) { return kind >= RT_WEIGHT_FFN_GATE && kind <= RT_WEIGHT_EXPERT_DOWN; }
 
 static bool takes_over(const rt_arch *to, const rt_arch *dense) {
-    if (dense->moe || !to->moe || !to->norm_topk) return false;
+    bool renormalises = to->norm_topk || to->norm_topk_key;
+    if (dense->moe || !to->moe || !renormalises || to->shared_expert || to->config_path[0] || to->qk_norm != dense->qk_norm) return false;
     for (int k = 0; k < RT_WEIGHT_KINDS; k++)
-        if (!of_experts(k) && !to->names[k] != !dense->names[k]) return false;
+        if (!feed_forward(k) && !to->names[k] != !dense->names[k]) return false;
     return true;
 }
 
@@ -47,6 +49,7 @@ rt_status rt_upcycle_config(const rt_model_config *dense, const rt_arch *to, con
     out->ffn_size = dense->ffn_size / u->granularity;
     out->experts = u->experts, out->experts_per_token = u->experts_per_token;
     out->norm_topk = true;
+    out->dense_ffn_size = to->dense_layers ? dense->ffn_size : 0;
     rt_error local = {0};
     rt_status status = rt_model_config_check(out, &local);
     return status == RT_OK ? RT_OK : rt_fail(err, status, "student: %s", local.text);
@@ -73,6 +76,7 @@ static const char *at(const rt_tensor *t, int64_t element) { return (const char 
 
 static const rt_tensor *dense_weight(const maker *m, rt_weight_kind kind, int layer) {
     rt_weight_spec spec;
+    if (kind >= RT_WEIGHT_EXPERT_GATE && kind <= RT_WEIGHT_EXPERT_DOWN) kind = kind - RT_WEIGHT_EXPERT_GATE + RT_WEIGHT_FFN_GATE;
     return rt_weight_find(rt_hf_config(m->dense), kind, layer, -1, &spec) ? rt_hf_find(m->dense, spec.name) : NULL;
 }
 
@@ -89,7 +93,7 @@ static double root_mean_square(const rt_tensor *t) {
 }
 /* Once per matrix, not once per expert: experts of a layer are made one after another. */
 static double noise_of(maker *m, const rt_weight_spec *w, const rt_tensor *dense) {
-    int matrix = w->kind == RT_WEIGHT_FFN_GATE ? 0 : w->kind == RT_WEIGHT_FFN_UP ? 1 : 2;
+    int matrix = (int)w->kind - RT_WEIGHT_EXPERT_GATE;
     if (m->u->noise == 0) return 0;
     for (int i = 0; i < MATRICES && w->layer != m->rms_layer; i++) m->rms[i] = -1;
     m->rms_layer = w->layer;
@@ -116,7 +120,7 @@ static void make_router(const maker *m, const rt_weight_spec *w) {
 
 /* Rows of gate and up, columns of down; [rows, columns] of the slice. */
 static void make_expert(maker *m, int64_t weight, const rt_weight_spec *w, const rt_tensor *dense) {
-    bool down = w->kind == RT_WEIGHT_FFN_DOWN;
+    bool down = w->kind == RT_WEIGHT_EXPERT_DOWN;
     int64_t rows = w->dim[0], columns = w->dim[1], slice = slice_of(m, w->expert), n = rows * columns;
     if (!down) rt_rows_load_f32(dense->dtype, at(dense, slice * n), m->buffer, n);
     for (int64_t i = 0; down && i < rows; i++)
