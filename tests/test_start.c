@@ -227,6 +227,59 @@ static void log_and_manifest_say_where_it_began(void) {
     json_decref(want), json_decref(runs);
 }
 
+/* A run that starts from another's checkpoint evaluates to that one's digits: the weights are the same, to the bit. */
+static void a_checkpoint_is_where_the_other_run_stopped(void) {
+    static const char *const variants[] = {"student.arch=mixtral", "student.arch=qwen3_moe", "precision.student=bf16"};
+    for (int i = 0; i < 3; i++) {
+        char first[600], second[600], from[800];
+        snprintf(first, sizeof first, "%s/run", rt_test_dir());
+        snprintf(second, sizeof second, "%s/run", rt_test_dir());
+        snprintf(from, sizeof from, "student.from=%s", first);
+        RT_TINY_RUN(first, variants[i], "schedule.steps=3", "schedule.warmup=0");
+        RT_TINY_RUN(second, variants[i], from, "student.init=checkpoint", "schedule.steps=0");
+        json_t *a = rt_log_records(first, "eval"), *b = rt_log_records(second, "eval");
+        json_object_del(json_array_get(a, 0), "step"), json_object_del(json_array_get(b, 0), "step");
+        RT_CHECK(json_array_size(a) == 1 && json_equal(a, b), "%s: another evaluation", variants[i]);
+        json_decref(a), json_decref(b);
+    }
+}
+
+static rt_status whole_start(const char *from, rt_error *err) {
+    rt_job job = {0};
+    rt_hf *files = NULL;
+    rt_student s = {0};
+    rt_model_config c;
+    json_t *words = NULL;
+    rt_status status = load(from, SETS("student.init=upcycle", "student.granularity=2", "student.upcycle_noise=0.1"), &job, err);
+    rt_optim_config o = {.name = "adamw", .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8};
+    rt_precision p = rt_precision_student(RT_BF16);
+    if (status != RT_OK) return status;
+    status = rt_hf_open(from, &files, err);
+    if (status == RT_OK) status = rt_job_started_config(&job, rt_hf_config(files), &c, err);
+    if (status == RT_OK) status = rt_student_open(&s, &c, &p, &o, false, err);
+    if (status == RT_OK) status = rt_start_weights(&s, &job, files, err);
+    if (status == RT_OK) status = rt_start_json(&s, &job, files, &words, err);
+    json_decref(words);
+    rt_student_close(&s);
+    rt_hf_close(files);
+    rt_job_free(&job);
+    return status;
+}
+static void memory_runs_out_cleanly(void) {
+    const char *from = folder_of(0, RT_F16);
+    int64_t before = rt_mem_stats_get().live_blocks;
+    int n = 1;
+    for (rt_status s = RT_E_NOMEM; s != RT_OK && n < 3000; n++) {
+        rt_error err = {0};
+        rt_mem_fail_at(n);
+        s = whole_start(from, &err);
+        rt_mem_fail_at(0);
+        if (s != RT_OK && (s != RT_E_NOMEM || !*err.text)) RT_FAILF("allocation %d: %s '%s'", n, rt_status_name(s), err.text);
+        if (rt_mem_stats_get().live_blocks != before) RT_FAILF("allocation %d: leak", n);
+    }
+    RT_CHECK(n > 100 && n < 3000, "%d allocations", n);
+}
+
 RT_SUITE(start) {
     RT_TEST(sizes_come_from_the_files);
     RT_TEST(what_disagrees_with_the_files_is_refused);
@@ -235,4 +288,6 @@ RT_SUITE(start) {
     RT_TEST(shards_are_read_as_one_file);
     RT_TEST(a_start_is_written_without_a_step);
     RT_TEST(log_and_manifest_say_where_it_began);
+    RT_TEST(a_checkpoint_is_where_the_other_run_stopped);
+    RT_TEST(memory_runs_out_cleanly);
 }
