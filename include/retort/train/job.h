@@ -33,7 +33,7 @@ typedef struct rt_job_student { /* once finished, a start from files has their s
     int init;
     const char *from, *arch; /* arch: a family once finished, "auto" before */
     int64_t granularity;     /* upcycle: slices of the dense feed-forward layer, one an expert */
-    double upcycle_noise;    /* upcycle: standard deviation of noise on the experts, relative to that of the dense matrix */
+    double upcycle_noise;    /* upcycle: noise on the experts, relative to the root mean square of the dense matrix */
     int64_t vocab_size;      /* 0: the tokenizer's */
     int64_t hidden_size, layers, heads, kv_heads, head_dim, ffn_size, experts, experts_per_token, max_position;
     double rope_theta, norm_eps;

@@ -7,10 +7,10 @@
  *
  *     gate, up: rows f in [s F/g, (s+1) F/g);   down: columns of the same f, times g;   router row: r_c
  *
- * The slices of a copy have one router row, so they have one score z_c, to the bit. The routes take the k highest scores,
- * ties to the lower id: sorted so, each copy is one run of g neighbours, also where copies tie; a cut after k, a multiple of
- * g, falls between copies. So whole copies are chosen, for every token, by the order of the experts alone. Renormalised, each
- * slice of a chosen copy weighs w_c / g, with w = softmax of the k/g chosen z_c, sum w_c = 1:
+ * The slices of a copy have one router row, so they have one score z_c, to the bit (suite row_invariance). The routes take the
+ * k highest scores, ties to the lower id: sorted so, each copy is one run of g neighbours, also where copies tie; a cut after
+ * k, a multiple of g, falls between copies. So whole copies are chosen, for every token, by the order of the experts alone.
+ * Renormalised, each slice of a chosen copy weighs w_c / g, with w = softmax of the k/g chosen z_c, sum w_c = 1:
  *
  *     y = sum_c sum_s (w_c/g) sum_{f in s} g d_f a_f = sum_c w_c FFN(x) = FFN(x)
  *
@@ -18,9 +18,9 @@
  * order in 2^-24: |y - FFN(x)| <= (2F + k + 4) 2^-24 sum_f |d_f a_f(x)|, elementwise, for equal a_f.
  *
  * Families that do not renormalise, or add a shared expert, have no such start and are refused.
- * Copies: Komatsuzaki et al. 2022 (Sparse Upcycling, arXiv 2212.05055), section 3. Slices, and equal router rows over them:
- * He et al. 2024 (arXiv 2410.07524), "virtual groups"; their scaling of weights makes up for probabilities that are not
- * renormalised and is approximate, while here down takes the whole factor and the function is kept. */
+ * Copies: Komatsuzaki et al. 2022 (Sparse Upcycling, arXiv 2212.05055). Slices, router rows repeated over them, and weights
+ * scaled to make up for it: He et al. 2024 (arXiv 2410.07524, "virtual groups"). Here the chosen probabilities are
+ * renormalised, so the factor is g, and down takes all of it. */
 #ifndef RETORT_TRAIN_UPCYCLE_H
 #define RETORT_TRAIN_UPCYCLE_H
 #include <retort/io/hf.h>
