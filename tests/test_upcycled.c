@@ -4,6 +4,7 @@
 #include "fixture_models.h"
 #include <retort/train/export.h>
 #include <retort/train/frozen.h>
+#include <retort/train/logits.h>
 #include <retort/train/run.h>
 #include <retort/train/standalone.h>
 #include <math.h>
@@ -96,6 +97,44 @@ static void an_export_of_it_has_the_published_perplexity(void) {
     json_decref(expected);
 }
 
+/* --------------------------------------------------- other programs' logits */
+
+/* Reference logits of a dense model, from the mixture made of it; other implementations' noise is 3e-5. */
+static void has_the_logits_of(const char *arch, const rt_upcycle *u) {
+    rt_error err = {0};
+    fixture f;
+    rt_hf *dense = NULL;
+    rt_model_config c;
+    rt_weights w = {0};
+    rt_logits l = {0};
+    rt_precision p = rt_precision_student(RT_F32);
+    double worst = 0;
+    if (!fixture_open(&f, arch)) return;
+    RT_OK_OR_FAIL(rt_hf_open(fixture_path(&f, "f32"), &dense, &err));
+    RT_OK_OR_FAIL(rt_upcycle_config(rt_hf_config(dense), rt_upcycle_arch(rt_hf_config(dense)->arch), u, arch, &c, &err));
+    RT_OK_OR_FAIL(rt_weights_layout(&w, &c, &p, &err));
+    RT_OK_OR_FAIL(rt_weights_alloc(&w, &err));
+    RT_OK_OR_FAIL(rt_upcycle_weights(&w, dense, u, &err));
+    RT_OK_OR_FAIL(rt_logits_open(&l, &w, &p, FIXTURE_T, &err));
+    for (int row = 0; row < 2; row++) {
+        const rt_tensor *out = NULL;
+        RT_OK_OR_FAIL(rt_logits_run(&l, f.ids + row * FIXTURE_T, FIXTURE_T, &out, &err));
+        for (int64_t i = 0; i < FIXTURE_T * FIXTURE_V; i++) worst = fmax(worst, fabs(rt_get(out, i) - (double)f.logits[row * FIXTURE_T * FIXTURE_V + i]));
+    }
+    RT_CHECK(worst < 1e-4, "%s as %lld experts, granularity %lld: logits differ by %g", arch, (long long)u->experts, (long long)u->granularity, worst);
+    rt_logits_close(&l);
+    rt_weights_free(&w);
+    rt_hf_close(dense);
+    fixture_close(&f);
+}
+static void mixtures_have_the_dense_models_logits(void) {
+    static const char *const archs[] = {"llama", "llama3", "mistral", "qwen3"};
+    for (int i = 0; i < 4; i++) {
+        has_the_logits_of(archs[i], &(rt_upcycle){8, 2, 1, 0, 1});
+        has_the_logits_of(archs[i], &(rt_upcycle){16, 8, 4, 0, 2});
+    }
+}
+
 /* ---------------------------------------------------------------- training */
 
 /* Expert e of a stacked slot against expert 0: length of the difference over the length. */
@@ -160,6 +199,7 @@ static void training_goes_on_from_the_dense_models_loss(void) {
 RT_SUITE(upcycled) {
     RT_TEST(the_perplexity_is_kept);
     RT_TEST(an_export_of_it_has_the_published_perplexity);
+    RT_TEST(mixtures_have_the_dense_models_logits);
     RT_TEST(identical_experts_have_gradients_of_their_own);
     RT_TEST(training_goes_on_from_the_dense_models_loss);
 }
