@@ -1,12 +1,10 @@
 /* test_upcycle.c - experts from a dense model: the function is kept, whole copies are chosen, slices are what they say, noise
- * is as large as asked for; keys against files. Runs from such a start: test_start.c. */
+ * is as large as asked for. Its rounding: test_upcycle_rounding.c; runs from such a start: test_start.c. */
 #include "harness.h"
-#include "small_model.h"
+#include "small_mixture.h"
 #include <retort/base/rng.h>
-#include <retort/ops/ops.h>
 #include <retort/train/frozen.h>
 #include <retort/train/logits.h>
-#include <retort/train/upcycle.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -15,40 +13,7 @@ enum { T = 96 };
 
 /* ------------------------------------------------------------------ models */
 
-/* A dense model with weights of size 1, norms that differ and, in qwen3, heads of their own width and a tied head. */
-static const char *dense_folder(const char *arch, rt_dtype t) {
-    static char paths[4][700];
-    static unsigned turn;
-    char *path = paths[turn++ % 4];
-    rt_weights w;
-    rt_precision p = rt_precision_student(t);
-    rt_model_config c = small_config(0);
-    c.arch = rt_arch_find(arch);
-    if (c.arch->qk_norm) c.head_dim = 10, c.tie_embeddings = true;
-    small_model(&w, &c, &p, 0.25);
-    for (int64_t i = 0; i < w.count; i++)
-        for (int64_t k = 0; k < rt_tensor_count(&w.slots[i].t) && w.slots[i].role == rt_role_norm; k++) rt_put(&w.slots[i].t, k, 0.5 + (double)(k % 7) / 4);
-    snprintf(path, 700, "%s/%s", rt_test_dir(), arch);
-    small_folder(path, &w);
-    rt_weights_free(&w);
-    return path;
-}
-
 static rt_upcycle plan(int64_t experts, int64_t k, int64_t g) { return (rt_upcycle){experts, k, g, 0, 11}; }
-
-static void mixture_of(rt_weights *w, const char *folder, const rt_upcycle *u) {
-    rt_error err = {0};
-    rt_hf *dense;
-    rt_model_config c;
-    rt_precision p = rt_precision_student(RT_F32);
-    *w = (rt_weights){0};
-    RT_OK_OR_FAIL(rt_hf_open(folder, &dense, &err));
-    RT_OK_OR_FAIL(rt_upcycle_config(rt_hf_config(dense), rt_upcycle_arch(rt_hf_config(dense)->arch), u, folder, &c, &err));
-    RT_OK_OR_FAIL(rt_weights_layout(w, &c, &p, &err));
-    RT_OK_OR_FAIL(rt_weights_alloc(w, &err));
-    RT_OK_OR_FAIL(rt_upcycle_weights(w, dense, u, &err));
-    rt_hf_close(dense);
-}
 
 static void as_f64(rt_weights *to, const rt_weights *from) {
     rt_error err = {0};
@@ -103,7 +68,7 @@ static void compare(const char *folder, const rt_weights *dense, const rt_upcycl
     rt_weights mixture, wide;
     int64_t broken = -1;
     double largest;
-    mixture_of(&mixture, folder, u);
+    small_mixture(&mixture, folder, u);
     if (t == RT_F64) as_f64(&wide, &mixture);
     double *want = logits_of(dense, &p, 1, NULL), *got = logits_of(t == RT_F64 ? &wide : &mixture, &p, u->granularity, &broken);
     double error = difference(want, got, &largest);
@@ -115,22 +80,18 @@ static void compare(const char *folder, const rt_weights *dense, const rt_upcycl
     rt_weights_free(&mixture);
 }
 
-static const rt_upcycle plans[] = {{4, 2, 1, 0, 1}, {8, 2, 1, 0, 2}, {8, 3, 1, 0, 3},  {8, 2, 2, 0, 4},   {8, 4, 2, 0, 5},
-                                   {6, 4, 2, 0, 6}, {6, 6, 3, 0, 7}, {16, 4, 4, 0, 8}, {16, 12, 4, 0, 9}, {96, 48, 24, 0, 10}};
-enum { PLANS = sizeof plans / sizeof *plans };
-
 /* The mathematics: in f64 nothing is left of a wrong slice, factor or route. (down x 3 is rounded in f32: 1e-7.) */
 static void the_function_is_kept(const char *arch) {
     rt_error err = {0};
     rt_frozen f;
     rt_weights wide;
-    const char *folder = dense_folder(arch, RT_F32);
+    const char *folder = small_dense(arch, RT_F32);
     RT_OK_OR_FAIL(rt_frozen_open(&f, folder, RT_ACTIVATIONS_F32, &err));
     as_f64(&wide, &f.weights);
-    for (int i = 0; i < PLANS; i++) {
-        bool exact = (plans[i].granularity & (plans[i].granularity - 1)) == 0;
-        compare(folder, &wide, &plans[i], RT_F64, exact ? 1e-13 : 1e-6);
-        compare(folder, &f.weights, &plans[i], RT_F32, 3e-6);
+    for (int i = 0; i < SMALL_PLANS; i++) {
+        bool exact = (small_plans[i].granularity & (small_plans[i].granularity - 1)) == 0;
+        compare(folder, &wide, &small_plans[i], RT_F64, exact ? 1e-13 : 1e-6);
+        compare(folder, &f.weights, &small_plans[i], RT_F32, 3e-6);
     }
     rt_weights_free(&wide);
     rt_frozen_close(&f);
@@ -144,7 +105,7 @@ static void one_whole_copy_has_the_same_bits(void) {
     rt_error err = {0};
     rt_frozen f;
     rt_upcycle u = plan(8, 1, 1);
-    const char *folder = dense_folder("llama", RT_F32);
+    const char *folder = small_dense("llama", RT_F32);
     RT_OK_OR_FAIL(rt_frozen_open(&f, folder, RT_ACTIVATIONS_F32, &err));
     compare(folder, &f.weights, &u, RT_F32, 0);
     rt_frozen_close(&f);
@@ -153,84 +114,18 @@ static void one_whole_copy_has_the_same_bits(void) {
 /* Copies that tie are cut between copies too: ids of a copy are neighbours. */
 static void copies_that_tie_are_not_mixed(void) {
     rt_precision p = rt_precision_student(RT_F32);
-    for (int i = 0; i < PLANS; i++) {
+    for (int i = 0; i < SMALL_PLANS; i++) {
         rt_weights w;
         int64_t broken = -1;
-        mixture_of(&w, dense_folder("llama", RT_F32), &plans[i]);
+        small_mixture(&w, small_dense("llama", RT_F32), &small_plans[i]);
         for (int l = 0; l < 2; l++) {
             rt_tensor *router = &w.slots[rt_weights_find(&w, RT_WEIGHT_ROUTER, l)].t;
             memset(router->data, 0, rt_tensor_bytes(router));
         }
-        rt_free(logits_of(&w, &p, plans[i].granularity, &broken));
+        rt_free(logits_of(&w, &p, small_plans[i].granularity, &broken));
         RT_CHECK(broken == 0, "plan %d: %lld choices are not of whole copies", i, (long long)broken);
         rt_weights_free(&w);
     }
-}
-
-/* ---------------------------------------------------------------- rounding */
-
-enum { ROWS = 64 };
-/* The feed-forward part of layer 0 alone, dense or a mixture, on rows of N(0,1): y [ROWS, D]. */
-static void feed_forward(const rt_weights *w, float *rows, float *y) {
-    rt_error err = {0};
-    rt_graph *g = rt_graph_new("block");
-    rt_prec p = rt_prec_uniform(RT_F32), plain = {RT_F32, RT_NONE, RT_F32, RT_F32, RT_F32};
-    int64_t D = w->config.hidden_size;
-    rt_tensor in = rt_tensor_2d(RT_F32, rows, ROWS, D);
-#define WEIGHT(kind) rt_graph_param(g, #kind, &w->slots[rt_weights_find(w, RT_WEIGHT_##kind, 0)].t, NULL)
-    rt_ref x = rt_graph_input(g, "x", &in), out;
-    if (w->config.experts) {
-        rt_routing r = rt_route(g, rt_linear(g, x, WEIGHT(ROUTER), p, "router"), w->config.experts_per_token, true, plain, "route");
-        out = rt_experts(g, x, r, RT_NULL, WEIGHT(EXPERT_GATE), WEIGHT(EXPERT_DOWN), NULL, p, "experts");
-    } else {
-        rt_ref gate_up = rt_linear_cat(g, x, (rt_ref[]){WEIGHT(FFN_GATE), WEIGHT(FFN_UP)}, NULL, 2, p, "gate_up");
-        out = rt_linear(g, rt_swiglu(g, gate_up, plain, "swiglu"), WEIGHT(FFN_DOWN), p, "down");
-    }
-#undef WEIGHT
-    rt_graph_output(g, out);
-    RT_OK_OR_FAIL(rt_graph_plan(g, false, &err));
-    RT_OK_OR_FAIL(rt_graph_forward(g, &err));
-    memcpy(y, rt_graph_value(g, out)->data, (size_t)(ROWS * D) * sizeof *y);
-    rt_graph_free(g);
-}
-
-/* sum_f |d_f a_f(x)| of one row, and the activations behind it, from the formula. */
-static void magnitudes(const rt_weights *dense, const float *x, double *S) {
-    const rt_tensor *gate = &dense->slots[rt_weights_find(dense, RT_WEIGHT_FFN_GATE, 0)].t, *up = &dense->slots[rt_weights_find(dense, RT_WEIGHT_FFN_UP, 0)].t,
-                    *down = &dense->slots[rt_weights_find(dense, RT_WEIGHT_FFN_DOWN, 0)].t;
-    int64_t F = gate->dim[0], D = gate->dim[1];
-    memset(S, 0, (size_t)D * sizeof *S);
-    for (int64_t f = 0; f < F; f++) {
-        double a = 0, b = 0;
-        for (int64_t d = 0; d < D; d++) a += rt_get(gate, f * D + d) * (double)x[d], b += rt_get(up, f * D + d) * (double)x[d];
-        for (int64_t d = 0; d < D; d++) S[d] += fabs(rt_get(down, d * F + f) * a / (1 + exp(-a)) * b);
-    }
-}
-
-static void the_rounding_is_within_its_bound(void) {
-    enum { D = 32, F = 48 };
-    static float x[ROWS * D], want[ROWS * D], got[ROWS * D];
-    rt_error err = {0};
-    rt_frozen f;
-    rt_tensor fill = rt_tensor_2d(RT_F32, x, ROWS, D);
-    const char *folder = dense_folder("llama", RT_F32);
-    RT_OK_OR_FAIL(rt_frozen_open(&f, folder, RT_ACTIVATIONS_F32, &err));
-    rt_fill_normal(&fill, 1, 7);
-    feed_forward(&f.weights, x, want);
-    for (int i = 0; i < PLANS; i++) {
-        rt_weights w;
-        double worst = 0, S[D], bound = (2 * F + (double)plans[i].experts_per_token + 4) * 0x1p-24;
-        mixture_of(&w, folder, &plans[i]);
-        feed_forward(&w, x, got);
-        for (int64_t n = 0; n < ROWS; n++) {
-            magnitudes(&f.weights, x + n * D, S);
-            for (int64_t d = 0; d < D; d++) worst = fmax(worst, fabs((double)got[n * D + d] - (double)want[n * D + d]) / (bound * S[d]));
-        }
-        RT_CHECK(worst <= 1, "plan %d: %g of the bound", i, worst);
-        CU_ASSERT_TRUE(memcmp(got, want, sizeof got) != 0 || plans[i].experts_per_token == 1);
-        rt_weights_free(&w);
-    }
-    rt_frozen_close(&f);
 }
 
 /* ----------------------------------------------------------------- weights */
@@ -253,10 +148,10 @@ static void experts_are_slices(rt_dtype t, int64_t g) {
     rt_frozen f;
     rt_weights w;
     rt_upcycle u = plan(2 * g, g, g);
-    const char *folder = dense_folder("llama", t);
+    const char *folder = small_dense("llama", t);
     int64_t F = 48 / g, D = 32, wrong = 0;
     RT_OK_OR_FAIL(rt_frozen_open(&f, folder, RT_ACTIVATIONS_F32, &err));
-    mixture_of(&w, folder, &u);
+    small_mixture(&w, folder, &u);
     CU_ASSERT_TRUE(w.config.ffn_size == F && w.config.experts == 2 * g && strcmp(w.config.arch->name, "mixtral") == 0);
     for (int e = 0; e < 2 * g; e++)
         for (int64_t i = 0; i < F * D; i++) {
@@ -295,11 +190,11 @@ static void noise_is_as_large_as_asked(void) {
     rt_error err = {0};
     rt_frozen f;
     rt_weights w, again, other;
-    const char *folder = dense_folder("llama", RT_F32);
+    const char *folder = small_dense("llama", RT_F32);
     rt_upcycle u = {4, 2, 2, 0.1, 5}, v = u;
     v.seed = 6;
     RT_OK_OR_FAIL(rt_frozen_open(&f, folder, RT_ACTIVATIONS_F32, &err));
-    mixture_of(&w, folder, &u), mixture_of(&again, folder, &u), mixture_of(&other, folder, &v);
+    small_mixture(&w, folder, &u), small_mixture(&again, folder, &u), small_mixture(&other, folder, &v);
     for (int kind = RT_WEIGHT_EXPERT_GATE; kind <= RT_WEIGHT_EXPERT_DOWN; kind++) { /* 768 numbers: 5 sigma of the estimate is 0.13 */
         double ratio, correlation;
         noise_statistics(&f, &w, (rt_weight_kind)kind, &ratio, &correlation);
@@ -353,7 +248,6 @@ RT_SUITE(upcycle) {
     RT_TEST(a_qwen3_keeps_its_function);
     RT_TEST(one_whole_copy_has_the_same_bits);
     RT_TEST(copies_that_tie_are_not_mixed);
-    RT_TEST(the_rounding_is_within_its_bound);
     RT_TEST(experts_are_slices_of_the_dense_matrices);
     RT_TEST(noise_is_as_large_as_asked);
 }

@@ -2,6 +2,7 @@
  * as their tokens differ, and training goes on from the dense model's loss. stories260K, fixtures/models. */
 #include "tiny_job.h"
 #include "fixture_models.h"
+#include "small_mixture.h"
 #include <retort/train/export.h>
 #include <retort/train/frozen.h>
 #include <retort/train/logits.h>
@@ -103,18 +104,12 @@ static void an_export_of_it_has_the_published_perplexity(void) {
 static void has_the_logits_of(const char *arch, const rt_upcycle *u) {
     rt_error err = {0};
     fixture f;
-    rt_hf *dense = NULL;
-    rt_model_config c;
-    rt_weights w = {0};
+    rt_weights w;
     rt_logits l = {0};
     rt_precision p = rt_precision_student(RT_F32);
     double worst = 0;
     if (!fixture_open(&f, arch)) return;
-    RT_OK_OR_FAIL(rt_hf_open(fixture_path(&f, "f32"), &dense, &err));
-    RT_OK_OR_FAIL(rt_upcycle_config(rt_hf_config(dense), rt_upcycle_arch(rt_hf_config(dense)->arch), u, arch, &c, &err));
-    RT_OK_OR_FAIL(rt_weights_layout(&w, &c, &p, &err));
-    RT_OK_OR_FAIL(rt_weights_alloc(&w, &err));
-    RT_OK_OR_FAIL(rt_upcycle_weights(&w, dense, u, &err));
+    small_mixture(&w, fixture_path(&f, "f32"), u);
     RT_OK_OR_FAIL(rt_logits_open(&l, &w, &p, FIXTURE_T, &err));
     for (int row = 0; row < 2; row++) {
         const rt_tensor *out = NULL;
@@ -124,7 +119,6 @@ static void has_the_logits_of(const char *arch, const rt_upcycle *u) {
     RT_CHECK(worst < 1e-4, "%s as %lld experts, granularity %lld: logits differ by %g", arch, (long long)u->experts, (long long)u->granularity, worst);
     rt_logits_close(&l);
     rt_weights_free(&w);
-    rt_hf_close(dense);
     fixture_close(&f);
 }
 static void mixtures_have_the_dense_models_logits(void) {
