@@ -64,6 +64,7 @@ static bool begin(patient *p, rt_damage *d) {
     RT_OK_OR_FAIL(rt_file_read(d->path, (size_t)64 << 20, &p->sound, &err));
     if (p->descriptor < 0) RT_FAILF("%s cannot be written", d->path);
     alarm(LONGEST); /* a reader that hangs ends the program */
+    RT_OK_OR_FAIL(d->read(d->context, &err)); /* what lives as long as the process is made now: scratch of the threads */
     if (p->descriptor >= 0 && p->sound.size && observe(d, p->sound.size, "the sound file") == RT_OK) return true;
     RT_FAILF("%s is not sound to begin with", d->path);
     if (p->descriptor >= 0) close(p->descriptor);
