@@ -6,6 +6,7 @@
 #include "tiny_job.h"
 #include <retort/base/file.h>
 #include <retort/io/checkpoint.h>
+#include <retort/train/compare.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -140,6 +141,32 @@ static void restoring_survives_any_damage(void) {
     rt_trainer_close(t);
     rt_job_free(&job);
 }
+/* The log of a run, as `retort compare` reads its evaluations. */
+static rt_status compare_runs(void *context, rt_error *err) {
+    rt_compare *c;
+    rt_compare_options o = {.a = context, .b = context, .exact = true, .probe = RT_PROBE_NO, .probe_tokens = 1};
+    RT_TRY(rt_compare_open(&c, &o, err));
+    rt_buf page = {0};
+    rt_compare_text(rt_compare_result(c), false, &page);
+    json_decref(rt_compare_json(rt_compare_result(c)));
+    CU_ASSERT_TRUE(rt_compare_result(c)->equal && !page.failed);
+    rt_buf_free(&page);
+    rt_compare_close(c);
+    return RT_OK;
+}
+static void a_damaged_log_is_survived(void) {
+    char run[1024], log[1100];
+    make_run();
+    snprintf(run, sizeof run, "%s", checkpoint);
+    *strstr(run, "/checkpoints/") = 0;
+    snprintf(log, sizeof log, "%s/log.jsonl", run);
+    rt_damage d = {.path = log, .read = compare_runs, .context = run, .every = 800};
+    rt_damage_flip(&d);
+    rt_damage_cut(&d);
+    d.every = 10;
+    rt_damage_splice(&d);
+    CU_ASSERT_TRUE(d.cases > 100 && d.accepted > 10);
+}
 static void state_restored(rt_trainer *t, const char *key, const char *value, rt_status expected) {
     rt_error err = {0};
     json_t *state;
@@ -171,5 +198,6 @@ RT_SUITE(damage_checkpoint) {
     RT_TEST(a_damaged_file_is_found_by_the_manifest);
     RT_TEST(forged_manifests_are_refused);
     RT_TEST(restoring_survives_any_damage);
+    RT_TEST(a_damaged_log_is_survived);
     RT_TEST(counters_that_lie_are_refused);
 }
