@@ -7,6 +7,7 @@
 #include <retort/base/file.h>
 #include <retort/io/checkpoint.h>
 #include <retort/train/compare.h>
+#include <retort/train/run.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -194,10 +195,39 @@ static void counters_that_lie_are_refused(void) {
     rt_job_free(&job);
 }
 
+/* What a resumed run takes from a manifest whose sums are true. */
+static void facts_that_lie_are_refused(void) {
+    static const char *const keys[] = {"log_bytes", "head_rows"}, *const bad[] = {"-1", "9223372036854775807", "\"1\"", "null", "0.5"};
+    rt_error err = {0};
+    char run[1024];
+    json_t *sound, *m;
+    make_run();
+    snprintf(run, sizeof run, "%s", checkpoint);
+    *strstr(run, "/checkpoints/") = 0;
+    RT_OK_OR_FAIL(rt_checkpoint_manifest(checkpoint, &sound, &err));
+    for (size_t i = 0; i < 2 * sizeof bad / sizeof *bad; i++) {
+        rt_job job;
+        rt_run_result r;
+        m = json_deep_copy(sound);
+        json_object_set_new(m, keys[i % 2], json_loads(bad[i / 2], JSON_DECODE_ANY, NULL));
+        RT_OK_OR_FAIL(rt_manifest_seal(m, checkpoint, &err));
+        json_decref(m);
+        RT_TINY_JOB(&job, run, "schedule.steps=2", "schedule.warmup=1", "projector.kind=factored", "projector.prefit_steps=1");
+        rt_status s = rt_run(&job, &(rt_run_options){.resume = true, .command = "distill"}, &r, &err);
+        RT_CHECK(s == RT_E_INPUT && strstr(err.text, keys[i % 2]), "%s = %s: %s %s", keys[i % 2], bad[i / 2], rt_status_name(s), err.text);
+        rt_error_clear(&err);
+        rt_job_free(&job);
+    }
+    RT_OK_OR_FAIL(rt_manifest_seal(sound, checkpoint, &err));
+    RT_OK_OR_FAIL(rt_checkpoint_verify(checkpoint, &err));
+    json_decref(sound);
+}
+
 RT_SUITE(damage_checkpoint) {
     RT_TEST(a_damaged_file_is_found_by_the_manifest);
     RT_TEST(forged_manifests_are_refused);
     RT_TEST(restoring_survives_any_damage);
     RT_TEST(a_damaged_log_is_survived);
+    RT_TEST(facts_that_lie_are_refused);
     RT_TEST(counters_that_lie_are_refused);
 }
