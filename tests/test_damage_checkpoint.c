@@ -132,8 +132,10 @@ static rt_trainer *open_trainer(rt_job *job) {
 static void restoring_survives_any_damage(void) {
     rt_job job;
     make_run();
+    rt_error err = {0};
     rt_trainer *t = open_trainer(&job);
     if (t) {
+        RT_OK_OR_FAIL(rt_trainer_restore(t, checkpoint, &err)); /* from now on it keeps what the manifest says of the start */
         damage_restored("state.json", t, 0, 0, 50);
         damage_restored("optimizer.safetensors", t, 0, 1200, 120);
         damage_restored("projector.safetensors", t, 0, 600, 60);
