@@ -66,7 +66,7 @@ static void a_damaged_file_is_found_by_the_manifest(void) {
         rt_error err = {0};
         snprintf(path, sizeof path, "%s", in(names[i]));
         RT_OK_OR_FAIL(rt_file_size(path, &size, &err));
-        rt_damage d = {.path = path, .read = verify, .whole = (size_t)size - (i == 0)}; /* a manifest's last byte is a line end */
+        rt_damage d = {.path = path, .read = verify, .whole = (size_t)size - (i == 0), .every = i == 0 ? 4 : 0}; /* a manifest's last byte is a line end */
         rt_damage_all(&d);
         RT_CHECK(i == 0 || d.accepted == 3, "%s: %lld of %lld accepted", names[i], (long long)d.accepted, (long long)d.cases); /* the sound one, three times */
     }
