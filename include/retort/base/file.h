@@ -16,6 +16,11 @@ typedef struct rt_map {
 } rt_map;
 rt_status rt_file_map(const char *path, rt_map *out, rt_error *err) RT_NODISCARD;
 void rt_file_unmap(rt_map *map); /* an all-zero map is fine */
+/* Hints about a range of a map; memory of another kind is left alone. Neither changes what is read. Want: the range is read
+ * from the disk now, at full speed. Drop: this process gives its whole pages back; they stay in the system's cache while it
+ * has room, and return when they are read again. */
+void rt_file_want(const void *bytes, size_t n);
+void rt_file_drop(const void *bytes, size_t n);
 
 /* CRC-32 (zlib's) and size of a whole file; either result may be NULL. */
 rt_status rt_file_crc32(const char *path, uint32_t *crc, int64_t *size, rt_error *err) RT_NODISCARD;
