@@ -58,9 +58,10 @@ static rt_piece piece_of_copy(void *context, int64_t unit, int part, const void 
 
 /* --------------------------------------------------------------------- all */
 
+static bool is_stacked(const rt_slot *s) { return s->kind == RT_WEIGHT_EXPERT_GATE || s->kind == RT_WEIGHT_EXPERT_DOWN; }
 int64_t rt_expert_unit(const rt_weights *w, int layer, int expert) {
     int64_t unit = expert;
-    for (int64_t i = 0; i < w->count && w->slots[i].layer < layer; i++) unit += w->slots[i].kind == RT_WEIGHT_FFN_GATE ? w->config.experts : 0;
+    for (int64_t i = 0; i < w->count && w->slots[i].layer < layer; i++) unit += w->slots[i].kind == RT_WEIGHT_EXPERT_GATE ? w->config.experts : 0;
     return unit;
 }
 
@@ -68,11 +69,11 @@ static rt_status describe(rt_weights *w, experts *x, int64_t *units, rt_error *e
     *units = 0;
     for (int64_t i = 0; i < w->count; i++) {
         const rt_slot *s = &w->slots[i];
-        if (s->t.ndim != 3) continue;
+        if (!is_stacked(s)) continue;
         if (*units == 0) *x = (experts){(const void *const *)w->views, s->t.dim[1] / 2, s->t.dim[2], s->t.dtype};
         if (s->t.dtype != x->dtype)
             return rt_fail(err, RT_E_UNSUPPORTED, "weight %s is %s where other experts are %s: one dtype a role", s->name, rt_dtype_name(s->t.dtype), rt_dtype_name(x->dtype));
-        *units += s->kind == RT_WEIGHT_FFN_GATE ? s->t.dim[0] : 0;
+        *units += s->kind == RT_WEIGHT_EXPERT_GATE ? s->t.dim[0] : 0;
     }
     return RT_OK;
 }
@@ -82,12 +83,13 @@ rt_status rt_expert_bank_open(rt_weights *w, rt_error *err) {
     int64_t units;
     if (!x) return rt_fail(err, RT_E_NOMEM, "out of memory: experts");
     RT_TRY(describe(w, x, &units, err));
+    if (units == 0) return RT_OK; /* every layer is dense */
     bool half = rt_dtype_is_half(x->dtype);
     rt_bank_source s = {.context = x, .units = units, .bytes = RT_EXPERT_PARTS * part_bytes(x), .copied = !half,
                         .tasks = half ? RT_EXPERT_PARTS : RT_EXPERT_DOWN + (x->D + DOWN_ROWS - 1) / DOWN_ROWS, .load = half ? fetch : copy,
                         .loaded = half ? NULL : let_go, .evicted = half ? let_go : NULL, .piece = half ? piece_in_place : piece_of_copy};
     RT_TRY(rt_bank_open(&w->bank, &s, err));
     for (int64_t i = 0; i < w->count; i++)
-        if (w->slots[i].t.ndim == 3) w->slots[i].pieces = (rt_pieces){w->bank, rt_expert_unit(w, w->slots[i].layer, 0), w->slots[i].kind != RT_WEIGHT_FFN_GATE};
+        if (is_stacked(&w->slots[i])) w->slots[i].pieces = (rt_pieces){w->bank, rt_expert_unit(w, w->slots[i].layer, 0), w->slots[i].kind != RT_WEIGHT_EXPERT_GATE};
     return RT_OK;
 }

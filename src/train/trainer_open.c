@@ -73,9 +73,9 @@ static rt_status student_config(rt_trainer *t, rt_error *err) {
         t->config.bos_id = rt_tokenizer_bos(t->data.tokenizer);
         t->config.eos_id = rt_tokenizer_eos(t->data.tokenizer);
     }
-    if (job->data.sequence_length > t->config.max_position)
+    if (job->data.sequence_length > rt_model_longest(&t->config))
         return rt_fail(err, RT_E_CONFIG, "data.sequence_length %lld is beyond the student's %lld positions", (long long)job->data.sequence_length,
-                       (long long)t->config.max_position);
+                       (long long)rt_model_longest(&t->config));
     return check_tokens(t, err);
 }
 
