@@ -281,6 +281,7 @@ static void hash_one(void *context, int64_t i, int worker) {
     rt_sha256_start(&s);
     rt_sha256_add(&s, h->tensors[i].tensor->data, rt_tensor_bytes(h->tensors[i].tensor));
     rt_sha256_end(&s, h->digests[i].bytes);
+    rt_file_drop(h->tensors[i].tensor->data, rt_tensor_bytes(h->tensors[i].tensor)); /* read once, and perhaps never used */
 }
 rt_status rt_hf_content_hash(const rt_hf *m, rt_hf_hash *out, rt_error *err) {
     hashing h = {m->tensors, rt_alloc(rt_array_bytes(m->tensor_count, sizeof(digest)))};
