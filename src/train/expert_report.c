@@ -16,7 +16,8 @@ json_t *rt_experts_json(const rt_weights *w) {
 
 static void bytes_text(rt_buf *out, int64_t bytes) {
     double mib = (double)bytes / 1048576;
-    if (mib < 1024) rt_buf_printf(out, "%.1f MiB", mib);
+    if (mib < 1) rt_buf_printf(out, "%.1f KiB", 1024 * mib);
+    else if (mib < 1024) rt_buf_printf(out, "%.1f MiB", mib);
     else rt_buf_printf(out, "%.1f GiB", mib / 1024);
 }
 void rt_experts_text(const rt_weights *w, rt_buf *out) {

@@ -94,7 +94,8 @@ static rt_status bound_experts(rt_standalone *s, rt_error *err) {
     if (asked > 0 && !s->model.weights.bank && !s->teacher_files.weights.bank)
         return rt_fail(err, RT_E_CONFIG, "found an expert budget, but there is no model with experts");
     for (int i = 0; i < 2; i++)
-        if (all[i]->weights.bank) RT_TRY(rt_weights_expert_budget(&all[i]->weights, asked > 0 ? asked : i ? stored : 0, err));
+        if (all[i]->weights.bank && rt_weights_expert_budget(&all[i]->weights, asked > 0 ? asked : i ? stored : 0, err) != RT_OK)
+            return rt_error_prefix(err, "%s", all[i]->path);
     return RT_OK;
 }
 static int64_t vocabulary(const rt_standalone *s) { return s->tokens ? rt_tokenizer_size(s->tokens) : s->model.weights.config.vocab_size; }
