@@ -88,7 +88,7 @@ static void print_memory(void) {
 
 typedef struct task {
     const char *folder;
-    bool cold, forward;
+    bool cold, forward, hash;
     int64_t expert_budget, pack_budget;
     int ready, go; /* of a pair: written when done; read before leaving. -1: alone */
 } task;
@@ -126,6 +126,14 @@ static void wait_for_other(const task *k) {
     if (write(k->ready, &c, 1) != 1 || read(k->go, &c, 1) < 0) perror("pipe");
     printf("\n%26s proportional share %.1f MiB of %.1f MiB resident", "", number_in("/proc/self/smaps_rollup", "Pss:") / 1024, number_in("/proc/self/smaps_rollup", "Rss:") / 1024);
 }
+static rt_status run_hash(const rt_frozen *m, rt_error *err) {
+    rt_hf_hash h;
+    double t0 = bench_now();
+    RT_TRY(rt_hf_content_hash(m->files, &h, err));
+    printf("\n%26s hash %6.2f s", "", bench_now() - t0);
+    print_memory();
+    return RT_OK;
+}
 static int child(const task *k) {
     rt_error err = {0};
     rt_frozen m;
@@ -134,6 +142,7 @@ static int child(const task *k) {
     if (s == RT_OK) {
         printf("open %6.3f s", bench_now() - t0);
         print_memory();
+        if (k->hash) s = run_hash(&m, &err);
         if (k->forward) printf("\n%26s", ""), s = run_forward(k, &m, &err);
         wait_for_other(k);
         rt_frozen_close(&m);
@@ -185,8 +194,14 @@ int main(int argc, char **argv) {
     snprintf(path, sizeof path, "%s/config.json", argv[1]);
     if (!rt_file_exists(path) && write_model(argv[1], &c, &err) != RT_OK) return fprintf(stderr, "%s\n", err.text), rt_status_exit(err.status);
     task k = {.folder = argv[1], .ready = -1};
-    int failed = one_process("cold", (task){argv[1], true, false, 0, 0, -1, -1}) | one_process("warm", k);
-    k.forward = k.cold = true;
+    int failed = one_process("warm", k);
+    k.cold = true;
+    failed |= one_process("cold", k);
+    k.hash = true;
+    failed |= one_process("cold, content hash", k);
+    k.cold = false;
+    failed |= one_process("warm, content hash", k);
+    k.hash = false, k.forward = k.cold = true;
     k.pack_budget = 1 << 30;
     failed |= one_process("cold, forward", k);
     k.cold = false;
