@@ -21,28 +21,17 @@
 #include "kernels/gemm.h"
 #include "kernels/trace.h"
 #include "ops/common.h"
-#include "ops/expert_weights.h"
-#include "ops/places.h"
+#include "ops/expert_job.h"
 #include <retort/ops/ops.h>
 #include <string.h>
 
-enum { X, W, IDS, VALID, GATE_UP, DOWN, INPUTS };
-enum { Y, HIDDEN, PLACES, TRACE, OUTPUTS };
 enum { COMBINE_ROWS = 32, PANEL = 1 << 18 /* elements of a converted piece of weights: stays in cache */ };
+typedef rt_expert_sizes sizes;
+typedef rt_expert_job job;
 typedef struct attr {
     bool trace;
 } attr;
 
-typedef struct sizes {
-    int64_t N, D, k, E, F, pairs, slots, tiles;
-} sizes;
-static sizes sizes_of(const rt_tensor *x, const rt_tensor *w, const rt_tensor *gate_up) {
-    sizes z = {.N = x->dim[0], .D = x->dim[1], .k = w->dim[1], .E = gate_up->dim[0], .F = gate_up->dim[1] / 2};
-    z.pairs = z.N * z.k;
-    z.slots = rt_places_slots(z.pairs, z.E);
-    z.tiles = rt_places_tiles(z.pairs, z.E);
-    return z;
-}
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 /* Row stride of feature-major tiles: a multiple of 64 would put all rows into the same cache sets. */
 static int64_t stride(int64_t columns) { return columns % 64 ? columns : columns + 16; }
@@ -69,7 +58,7 @@ static rt_status check(rt_graph *g, rt_node *n) {
         RT_TRY(rt_infer_dtype(g, n, k, dtype[k]));
         RT_TRY(rt_infer_shape(g, n, k, ndim[k], (int64_t[]){-1, -1, -1}));
     }
-    sizes z = sizes_of(rt_infer_in(g, n, X), rt_infer_in(g, n, W), rt_infer_in(g, n, GATE_UP));
+    sizes z = rt_expert_sizes_of(rt_infer_in(g, n, X), rt_infer_in(g, n, W), rt_infer_in(g, n, GATE_UP));
     RT_TRY(rt_infer_shape(g, n, W, 2, (int64_t[]){z.N, -1}));
     RT_TRY(rt_infer_shape(g, n, IDS, 2, (int64_t[]){z.N, z.k}));
     if (rt_infer_has(n, VALID)) RT_TRY(rt_infer_shape(g, n, VALID, 1, (int64_t[]){z.N}));
@@ -88,24 +77,16 @@ static size_t worker_bytes(sizes z, size_t size) {
     size_t backward = 2 * rt_align64(rows * D * size) + rt_align64(D * ld * size) + 2 * rt_align64(F * ld * size) + 2 * rt_align64(ld * size);
     return panel + 4096 + (forward > backward ? forward : backward);
 }
-/* Shared: rows by slot (outputs, or their gradients), the lists of tiles and of experts, their matrices, partial traces. */
-static size_t rows_bytes(sizes z, size_t size) { return rt_align64((size_t)(z.slots * z.D) * size); }
-static size_t tiles_bytes(sizes z) { return rt_align64((size_t)z.tiles * sizeof(rt_tile)); }
-static size_t experts_bytes(sizes z) { return rt_align64((size_t)z.E * sizeof(int32_t)); }
-static size_t matrices_bytes(sizes z) { return rt_align64((size_t)z.E * sizeof(rt_expert_matrix)); }
-static size_t list_bytes(sizes z) { return 2 * tiles_bytes(z) + 2 * experts_bytes(z) + 2 * matrices_bytes(z); }
-static size_t trace_bytes(sizes z) { return (size_t)(z.tiles * 2 * z.D) * sizeof(double); }
-
 static rt_status infer(rt_graph *g, rt_node *n) {
     rt_dtype compute;
     RT_TRY(rt_infer_compute(g, n, &compute));
     RT_TRY(rt_infer_contract(g, n));
     RT_TRY(check(g, n));
-    sizes z = sizes_of(rt_infer_in(g, n, X), rt_infer_in(g, n, W), rt_infer_in(g, n, GATE_UP));
+    sizes z = rt_expert_sizes_of(rt_infer_in(g, n, X), rt_infer_in(g, n, W), rt_infer_in(g, n, GATE_UP));
     size_t size = rt_compute_size(n);
     bool trace = ((const attr *)n->attr)->trace, keep = rt_infer_differentiated(g, n);
     n->worker_scratch = worker_bytes(z, size);
-    n->scratch = rows_bytes(z, size) + list_bytes(z) + (trace ? trace_bytes(z) : 0);
+    n->scratch = rt_expert_scratch(z, size, trace);
     int64_t hidden = keep ? 2 * z.F * (z.slots + 16 * z.tiles) * (int64_t)size : 0;
     RT_TRY(rt_infer_out(g, n, Y, n->prec.out, 2, (int64_t[]){z.N, z.D}));
     RT_TRY(rt_infer_out(g, n, HIDDEN, RT_U8, 1, &hidden)); /* numbers of the compute type, with gaps that are never written */
@@ -115,28 +96,6 @@ static rt_status infer(rt_graph *g, rt_node *n) {
 
 /* ---------------------------------------------------------------- the call */
 
-typedef struct job {
-    const rt_call *call;
-    sizes z;
-    rt_places places;
-    rt_tile *list, *wave_tiles; /* [tiles] all; those of the present wave */
-    int64_t tiles;
-    int32_t *experts, *wave;    /* [E] those that have rows, wave by wave; the first of the present one */
-    int32_t *here;              /* [E] is of the present wave */
-    rt_expert_matrix *gate_up, *down; /* [E] of those that are here */
-    double *partial; /* [tiles, 2D] */
-} job;
-
-static job open_job(const rt_call *c) {
-    job j = {.call = c, .z = sizes_of(&c->in[X], &c->in[W], &c->in[GATE_UP])};
-    char *s = (char *)c->scratch + rows_bytes(j.z, rt_compute_size(c->node));
-    j.places = rt_places_view(c->out[PLACES].data, j.z.pairs, j.z.E);
-    j.list = rt_take(&s, tiles_bytes(j.z)), j.wave_tiles = rt_take(&s, tiles_bytes(j.z));
-    j.experts = rt_take(&s, experts_bytes(j.z)), j.here = rt_take(&s, experts_bytes(j.z));
-    j.gate_up = rt_take(&s, matrices_bytes(j.z)), j.down = rt_take(&s, matrices_bytes(j.z));
-    j.partial = (double *)(void *)s;
-    return j;
-}
 static bool counts(const job *j, int32_t pair) {
     const int32_t *valid = j->call->in[VALID].data;
     return !valid || valid[pair / j->z.k];
@@ -147,48 +106,11 @@ static void tokens_of(const job *j, int64_t s, int64_t n, int32_t *token) {
     for (int64_t i = n; i % 16; i++) token[i] = token[n - 1];
 }
 
-/* ------------------------------------------------------------------- waves */
-
-/* The next experts of j->wave, of n: as many as are present together. False after an error. */
-static bool summon(job *j, int64_t n, int64_t *taken) {
-    const rt_call *c = j->call;
-    rt_error err = {0};
-    *taken = n;
-    if (c->pieces[GATE_UP] && rt_bank_acquire(c->pieces[GATE_UP]->bank, c->pieces[GATE_UP]->first, j->wave, n, taken, &err) != RT_OK)
-        return rt_call_fail(c, err.status, "%s", err.text), false;
-    memset(j->here, 0, (size_t)j->z.E * sizeof *j->here);
-    for (int64_t i = 0; i < *taken; i++) {
-        int32_t e = j->wave[i];
-        j->here[e] = 1;
-        j->gate_up[e] = rt_expert_matrix_of(&c->in[GATE_UP], c->pieces[GATE_UP], e);
-        j->down[e] = rt_expert_matrix_of(&c->in[DOWN], c->pieces[DOWN], e);
-    }
-    return true;
-}
-/* The wave's tiles keep the order of the list: largest first. */
-static int64_t pick_tiles(job *j) {
-    int64_t n = 0;
-    for (int64_t i = 0; i < j->tiles; i++)
-        if (j->here[j->list[i].expert]) j->wave_tiles[n++] = j->list[i];
-    return n;
-}
-/* Every tile of every expert (forward) or every expert (backward) is a task. */
-static bool run_waves(job *j, bool by_tile, rt_task_fn task) {
-    int64_t n = rt_places_experts(&j->places, j->experts), taken;
-    j->tiles = by_tile ? rt_places_list(&j->places, j->list) : 0;
-    for (int64_t done = 0; done < n; done += taken) {
-        j->wave = j->experts + done;
-        if (!summon(j, n - done, &taken)) return false;
-        rt_parallel(by_tile ? pick_tiles(j) : taken, task, j);
-    }
-    return true;
-}
-
 #define RT_BODY "ops/experts.c"
 #include "kernels/for_each_type.h"
 
 static void forward(const rt_call *c) {
-    job j = open_job(c);
+    job j = rt_expert_job_open(c);
     if (!rt_places_fill(&j.places, c->in[IDS].data)) {
         rt_call_fail(c, RT_E_INPUT, "an expert id is outside 0..%lld", (long long)j.z.E - 1);
         return;
@@ -196,7 +118,7 @@ static void forward(const rt_call *c) {
     RT_BY_TYPE(c, experts_forward, &j);
 }
 static void backward(const rt_call *c) {
-    job j = open_job(c);
+    job j = rt_expert_job_open(c);
     RT_BY_TYPE(c, experts_backward, &j);
 }
 
@@ -316,7 +238,7 @@ static void F(trace_expert)(void *context, int64_t e, int worker) {
     }
 }
 static void F(experts_forward)(job *j) {
-    if (!run_waves(j, true, F(forward_tile))) return;
+    if (!rt_expert_waves(j, true, F(forward_tile))) return;
     rt_parallel((j->z.N + COMBINE_ROWS - 1) / COMBINE_ROWS, F(combine), j);
     if (j->call->out[TRACE].data) rt_parallel(j->z.E, F(trace_expert), j);
 }
@@ -411,7 +333,7 @@ static void F(clear_idle)(const job *j) {
 }
 static void F(experts_backward)(job *j) {
     F(clear_idle)(j);
-    if (!run_waves(j, false, F(backward_expert))) return;
+    if (!rt_expert_waves(j, false, F(backward_expert))) return;
     if (j->call->din[X].data) rt_parallel((j->z.N + COMBINE_ROWS - 1) / COMBINE_ROWS, F(gather_dx), j);
 }
 #endif
