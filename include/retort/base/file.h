@@ -9,7 +9,8 @@
 /* Appends the file's bytes to `out`; refuses more than `limit` bytes. The caller frees `out`, also after an error. */
 rt_status rt_file_read(const char *path, size_t limit, rt_buf *out, rt_error *err) RT_NODISCARD;
 
-/* A read-only view of a whole file; an empty file is {"", 0}. The file must not be truncated while it is mapped. */
+/* A read-only view of a whole file; an empty file is {"", 0}. What is cut off a file while it is mapped can no longer be read:
+ * the system ends the process (SIGBUS) at the first touch. Replace files, never shorten them. */
 typedef struct rt_map {
     const unsigned char *data;
     size_t size;
