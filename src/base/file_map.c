@@ -42,6 +42,17 @@ static bool is_mapped(const unsigned char *p, size_t n) {
     return found;
 }
 
+/* A read beyond a mapped file's end gets zeros up to the end of the page; sanitized builds see it. */
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+static size_t rest_of_page(size_t size) { return -size & ((size_t)sysconf(_SC_PAGESIZE) - 1); }
+static void guard(const unsigned char *data, size_t size) { ASAN_POISON_MEMORY_REGION(data + size, rest_of_page(size)); }
+static void unguard(const unsigned char *data, size_t size) { ASAN_UNPOISON_MEMORY_REGION(data + size, rest_of_page(size)); }
+#else
+static void guard(const unsigned char *data, size_t size) { (void)data, (void)size; }
+static void unguard(const unsigned char *data, size_t size) { (void)data, (void)size; }
+#endif
+
 rt_status rt_file_map(const char *path, rt_map *out, rt_error *err) {
     int d;
     int64_t size;
@@ -52,7 +63,8 @@ rt_status rt_file_map(const char *path, rt_map *out, rt_error *err) {
     close(d);
     RT_TRY(status);
     *out = (rt_map){size ? p : (const unsigned char *)"", (size_t)size};
-    if (size == 0 || note(out)) return RT_OK;
+    if (size == 0) return RT_OK;
+    if (note(out)) return guard(out->data, out->size), RT_OK;
     munmap(p, (size_t)size);
     *out = (rt_map){0};
     return rt_fail(err, RT_E_NOMEM, "%s: out of memory", path);
@@ -61,6 +73,7 @@ rt_status rt_file_map(const char *path, rt_map *out, rt_error *err) {
 void rt_file_unmap(rt_map *map) {
     if (map->size) {
         forget(map);
+        unguard(map->data, map->size);
         munmap((void *)(uintptr_t)map->data, map->size);
     }
     *map = (rt_map){0};
