@@ -183,7 +183,7 @@ static void fixtures_give_the_same_bits_in_any_budget(void) {
 }
 /* Matrices of more than one panel, whose cuts meet neither the border of gate and up nor a multiple of 16. */
 static rt_model_config large(void) {
-    rt_model_config c = small_config(8);
+    rt_model_config c = small_config(4);
     c.layers = 1, c.hidden_size = 1000, c.ffn_size = 272;
     return c;
 }
@@ -261,7 +261,7 @@ static void pages_leave_with_their_expert(void) {
     rt_frozen f;
     for (int i = 0; i < 2; i++) { /* halves in place; copies, whose pages go at once */
         if (!open_model(&f, folder(&c, i ? RT_F32 : RT_F16), RT_ACTIVATIONS_NATIVE)) return;
-        int64_t unit = stats(&f).unit_bytes, all = rt_hf_weight_bytes(f.files), rest = all - 8 * unit;
+        int64_t unit = stats(&f).unit_bytes, all = rt_hf_weight_bytes(f.files), rest = all - 4 * unit;
         const void *map = rt_hf_weight(f.files, 0)->data;
         RT_OK_OR_FAIL(rt_hf_content_hash(f.files, &hash, &err));
         if (resident(map) < 0) rt_test_skip("no /proc/self/smaps");
