@@ -1,4 +1,5 @@
-/* test_tokenizer.c - ids against Hugging Face's own on the fixtures, both ways; what a tokenizer tells about itself; files. */
+/* test_tokenizer.c - ids against Hugging Face's own on the fixtures, both ways; what a tokenizer tells about itself;
+ * files. */
 #include "tokenizer_kit.h"
 #include <retort/text/bpe_train.h>
 #include <jansson.h>
@@ -96,7 +97,8 @@ static void what_it_tells_about_itself(void) {
     CU_ASSERT_PTR_NULL(rt_tokenizer_token(t, -1, NULL));
     rt_tokenizer *same =
         tok_from_text(SMALL(SP_NORMALIZER, "null", SP_DECODER, "[[\"\u2581\", \"a\"],\n\"a b\", \"\u2581 ab\"]"));
-    rt_tokenizer *other = tok_from_text(SMALL(SP_NORMALIZER, "null", SP_DECODER, "[\"a b\", \"\u2581 a\", \"\u2581 ab\"]"));
+    rt_tokenizer *other =
+        tok_from_text(SMALL(SP_NORMALIZER, "null", SP_DECODER, "[\"a b\", \"\u2581 a\", \"\u2581 ab\"]"));
     CU_ASSERT_STRING_EQUAL(rt_tokenizer_hash(t), rt_tokenizer_hash(same));
     CU_ASSERT_STRING_NOT_EQUAL(rt_tokenizer_hash(t), rt_tokenizer_hash(other));
     rt_tokenizer_free(t), rt_tokenizer_free(same), rt_tokenizer_free(other);

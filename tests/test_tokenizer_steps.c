@@ -10,7 +10,8 @@ static void sentencepiece_by_hand(void) {
     rt_tokenizer *t = tok_from_text(SMALL_SP);
     CU_ASSERT_STRING_EQUAL(tok_encoded(t, "ab ab", true), "1@0 6@0 5@1 6@2 5@4"); /* mark+a goes first, so no mark+ab */
     CU_ASSERT_STRING_EQUAL(tok_encoded(t, "a", false), "6@0");
-    CU_ASSERT_STRING_EQUAL(tok_encoded(t, "\u00e9xyb", false), "3@0 9@0 10@1 0@2 5@4"); /* bytes; x and y unknown, fused */
+    CU_ASSERT_STRING_EQUAL(tok_encoded(t, "\u00e9xyb", false),
+                           "3@0 9@0 10@1 0@2 5@4"); /* bytes; x and y unknown, fused */
     CU_ASSERT_STRING_EQUAL(tok_encoded(t, "", true), "1@0");
     CU_ASSERT_STRING_EQUAL(tok_encoded(t, "a [M] b</s>b", false), "6@0 11@1 3@6 5@6 2@7 3@11 5@11");
     CU_ASSERT(tok_decodes(t, (int32_t[]){1, 6, 9, 10, 2}, 5, true, "a\u00e9"));

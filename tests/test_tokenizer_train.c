@@ -42,7 +42,9 @@ static void training_refuses_and_stops(void) {
 }
 
 static void training_runs_out_of_memory_cleanly(void) {
-    rt_bpe_train_options o = {.vocab = 300, .bos_eos = true};
+    static const char *const special[] = {"<|user|>"};
+    rt_bpe_train_options o = {
+        .vocab = 300, .bos_eos = true, .pattern = RT_WORDS_LLAMA3, .special = special, .special_count = 1};
     rt_mem_stats before = rt_mem_stats_get();
     rt_buf json = {0};
     int64_t calls = 1;
@@ -59,8 +61,61 @@ static void training_runs_out_of_memory_cleanly(void) {
     CU_ASSERT(calls > 50);
 }
 
+static rt_tokenizer *with_pattern(rt_word_pattern pattern) {
+    static const char text[] = "in 12345 of 12345, or 12345 and 12345";
+    rt_bpe_train_options o = {.vocab = 400, .pattern = pattern};
+    rt_buf json = {0};
+    rt_error_clear(&err);
+    RT_OK_OR_FAIL(rt_bpe_train(text, strlen(text), &o, &json, &err));
+    rt_tokenizer *t = tok_from_text(json.data);
+    rt_buf_free(&json);
+    return t;
+}
+static bool learned(const rt_tokenizer *t, const char *token) {
+    return rt_tokenizer_find(t, token, strlen(token)) >= 0;
+}
+static void training_cuts_words_by_the_pattern(void) { /* digits in a run, three at most, one by one */
+    rt_tokenizer *gpt2 = with_pattern(RT_WORDS_GPT2), *llama3 = with_pattern(RT_WORDS_LLAMA3),
+                 *qwen2 = with_pattern(RT_WORDS_QWEN2);
+    CU_ASSERT(learned(gpt2, "\u012012345"));
+    CU_ASSERT(learned(llama3, "123") && learned(llama3, "45") && !learned(llama3, "\u01201") && !learned(llama3, "34"));
+    CU_ASSERT(!learned(qwen2, "12") && !learned(qwen2, "45") && learned(qwen2, "1"));
+    rt_tokenizer_free(gpt2), rt_tokenizer_free(llama3), rt_tokenizer_free(qwen2);
+}
+
+static void training_takes_special_tokens(void) {
+    static const char *const special[] = {"<|user|>", "<|tool|>"};
+    rt_bpe_train_options o = {.vocab = 270, .bos_eos = true, .special = special, .special_count = 2};
+    rt_buf json = {0};
+    rt_error_clear(&err);
+    RT_OK_OR_FAIL(rt_bpe_train(tok_rhyme, strlen(tok_rhyme), &o, &json, &err));
+    rt_tokenizer *t = tok_from_text(json.data);
+    CU_ASSERT(rt_tokenizer_size(t) == 270 && rt_tokenizer_find(t, "<|tool|>", 8) == 3);
+    CU_ASSERT(rt_tokenizer_is_special(t, 2) && rt_tokenizer_is_special(t, 3) && !rt_tokenizer_is_special(t, 4));
+    CU_ASSERT_STRING_EQUAL(tok_ids(t, "<|tool|><|user|>", false), "3 2");
+    rt_tokenizer_free(t), rt_buf_free(&json);
+}
+
+static void special_tokens_are_checked(void) {
+    static const struct {
+        const char *token, *part;
+    } cases[] = {
+        {"", "is empty"}, {"\xff", "not valid UTF-8"}, {"<|eos|>", "given twice"}, {"a", "character of a byte"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        rt_bpe_train_options o = {.vocab = 300, .bos_eos = true, .special = &cases[i].token, .special_count = 1};
+        rt_buf json = {0};
+        rt_error_clear(&err);
+        CU_ASSERT_EQUAL(rt_bpe_train("a", 1, &o, &json, &err), RT_E_ARG);
+        RT_CHECK(strstr(err.text, cases[i].part), "'%s', expected '%s'", err.text, cases[i].part);
+        rt_buf_free(&json);
+    }
+}
+
 RT_SUITE(tokenizer_train) {
     RT_TEST(training_learns_the_frequent_pairs);
+    RT_TEST(training_cuts_words_by_the_pattern);
+    RT_TEST(training_takes_special_tokens);
+    RT_TEST(special_tokens_are_checked);
     RT_TEST(training_refuses_and_stops);
     RT_TEST(training_runs_out_of_memory_cleanly);
 }

@@ -29,7 +29,7 @@ char *tok_read_file(const char *path, size_t *n) {
 /* What every text must satisfy: ids as wanted (NULL: any), spans that tile the text, decode gives `back` (NULL: no
  * claim). */
 bool tok_check_text(rt_encoder *e, const rt_tokenizer *t, const char *text, size_t n, const rt_ids *wanted,
-                       const char *back) {
+                    const char *back) {
     rt_ids ids = {0}, plain = {0};
     rt_spans spans = {0};
     rt_buf out = {0};
@@ -84,7 +84,6 @@ bool tok_decodes(const rt_tokenizer *t, const int32_t *ids, int64_t n, bool skip
     return same;
 }
 
-
 const char *tok_ids(const rt_tokenizer *t, const char *text, bool special) {
     static char line[4096];
     rt_ids ids = {0};
@@ -100,7 +99,7 @@ const char *tok_ids(const rt_tokenizer *t, const char *text, bool special) {
 }
 
 const char tok_rhyme[] = "the cat sat on the mat, the cat sat on the hat; the fat cat and the bat sat in the vat.\n"
-                            "that cat's mat isn't the hat's. 12 cats, 34 bats, \u00e9t\u00e9, \u00e9t\u00e9!\n";
+                         "that cat's mat isn't the hat's. 12 cats, 34 bats, \u00e9t\u00e9, \u00e9t\u00e9!\n";
 
 rt_tokenizer *tok_trained(int32_t vocab, rt_buf *json) {
     rt_bpe_train_options o = {.vocab = vocab, .bos_eos = true, .add_special = true};

@@ -28,23 +28,23 @@
     "\"content\": \" \"},"                                                                                             \
     "{\"type\": \"ByteFallback\"}, {\"type\": \"Fuse\"}, {\"type\": \"Strip\", \"content\": \" \", \"start\": 1, "     \
     "\"stop\": 0}]}"
-#define MERGES "[\"\u2581 a\", [\"a\", \"b\"], [\"\u2581\", \"ab\"]]"
-#define SMALL_SP SMALL(SP_NORMALIZER, "null", SP_DECODER, MERGES)
+#define MERGES       "[\"\u2581 a\", [\"a\", \"b\"], [\"\u2581\", \"ab\"]]"
+#define SMALL_SP     SMALL(SP_NORMALIZER, "null", SP_DECODER, MERGES)
 #define META(scheme) "{\"type\": \"Metaspace\", \"replacement\": \"\u2581\", \"prepend_scheme\": \"" scheme "\"}"
 
 rt_tokenizer *tok_from_text(const char *json); /* fails the test when it does not load; NULL then */
 rt_tokenizer *tok_fixture(const char *name);   /* tokenizers/NAME of the fixtures; NULL after a loud skip */
 extern const char tok_rhyme[];
 rt_tokenizer *tok_trained(int32_t vocab, rt_buf *json); /* on the rhyme, with bos and eos around; its file in json */
-char *tok_read_file(const char *path, size_t *n); /* rt_free */
+char *tok_read_file(const char *path, size_t *n);       /* rt_free */
 
 /* The ids and their begins as "id@begin id@begin ..."; static buffer. */
 const char *tok_encoded(const rt_tokenizer *t, const char *text, bool special);
 /* The ids alone, "id id ..."; static buffer. An error's text when it is refused. */
 const char *tok_ids(const rt_tokenizer *t, const char *text, bool special);
 bool tok_decodes(const rt_tokenizer *t, const int32_t *ids, int64_t n, bool skip, const char *wanted);
-/* What every text must satisfy: ids as wanted (NULL: any), the same with and without spans and cache, spans that tile the
- * text, decode gives `back` (NULL: no claim). */
+/* What every text must satisfy: ids as wanted (NULL: any), the same with and without spans and cache, spans that tile
+ * the text, decode gives `back` (NULL: no claim). */
 bool tok_check_text(rt_encoder *e, const rt_tokenizer *t, const char *text, size_t n, const rt_ids *wanted,
                     const char *back);
 #endif

@@ -8,6 +8,23 @@
 
 /* ---- words ---- */
 
+static json_t *byte_level(bool cuts) {
+    return json_pack("{s:s, s:b, s:b, s:b}", "type", "ByteLevel", "add_prefix_space", 0, "trim_offsets", 0, "use_regex",
+                     cuts);
+}
+
+/* What a family's files hold as pre_tokenizer. */
+static json_t *words_json(rt_word_pattern pattern) {
+    static const char *const expressions[] = {
+        [RT_WORDS_LLAMA3] = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}"
+                            "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+",
+        [RT_WORDS_QWEN2] = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}"
+                           "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"};
+    if (pattern == RT_WORDS_GPT2) return byte_level(true);
+    return json_pack("{s:s, s:[{s:s, s:{s:s}, s:s, s:b}, o]}", "type", "Sequence", "pretokenizers", "type", "Split",
+                     "pattern", "Regex", expressions[pattern], "behavior", "Isolated", "invert", 0, byte_level(false));
+}
+
 static bool add_word(trainer *t, const tok_vocab *words, const int32_t id_of[256], int32_t word) {
     const char *s = rt_tok_vocab_string(words, word);
     int32_t n = (int32_t)words->entries[word].length;
@@ -40,21 +57,24 @@ static rt_status count_pieces(trainer *t, const tok_pieces *p, rt_error *err) {
     return ok ? RT_OK : rt_tok_out_of_memory(err);
 }
 
-static rt_status cut_words(tok_steps *steps, tok_pieces *p, rt_error *err) {
-    json_t *json = json_pack("{s:s, s:b}", "type", "ByteLevel", "add_prefix_space", 0);
+static rt_status load_steps(tok_steps *steps, const rt_bpe_train_options *o, rt_error *err) {
+    json_t *json = words_json(o->pattern);
     tok_node node = {json, "pre_tokenizer", ""};
-    rt_status s = json ? rt_tok_steps_load(steps, &node, rt_tok_pretokenizers, "", err) : rt_tok_out_of_memory(err);
+    rt_status s =
+        json ? rt_tok_steps_load(steps, &node, rt_tok_pretokenizers, "pretokenizers", err) : rt_tok_out_of_memory(err);
     json_decref(json);
-    if (s == RT_OK) s = rt_tok_matcher_new(&p->matcher, err);
-    rt_tok_ranges_add(&p->list, 0, p->view.n);
-    if (s == RT_OK && p->list.failed) s = rt_tok_out_of_memory(err);
-    return s == RT_OK ? steps->items[0].kind->pretokenize(&steps->items[0], p, err) : s;
+    return s;
 }
 
-rt_status rt_train_read_words(trainer *t, const char *text, size_t bytes, rt_error *err) {
+rt_status rt_train_read_words(trainer *t, const rt_bpe_train_options *o, const char *text, size_t bytes,
+                              rt_error *err) {
     tok_steps steps = {0};
     tok_pieces p = {.view = {text, bytes, NULL, 0}, .end = (int64_t)bytes};
-    rt_status s = cut_words(&steps, &p, err);
+    rt_tok_ranges_add(&p.list, 0, bytes);
+    rt_status s = p.list.failed ? rt_tok_out_of_memory(err) : load_steps(&steps, o, err);
+    if (s == RT_OK) s = rt_tok_matcher_new(&p.matcher, err);
+    for (size_t i = 0; i < steps.size && s == RT_OK; i++)
+        s = steps.items[i].kind->pretokenize(&steps.items[i], &p, err);
     if (s == RT_OK) s = count_pieces(t, &p, err);
     rt_tok_pieces_free(&p);
     rt_tok_steps_free(&steps);
@@ -63,18 +83,15 @@ rt_status rt_train_read_words(trainer *t, const char *text, size_t bytes, rt_err
 
 /* ---- tokenizer.json ---- */
 
-static json_t *added_tokens(bool any) {
+static json_t *added_tokens(const trainer *t) {
     json_t *list = json_array();
-    static const char *const names[] = {"<|bos|>", "<|eos|>"};
-    for (int i = 0; any && i < 2; i++)
-        json_array_append_new(list,
-                              json_pack("{s:i, s:s, s:b, s:b, s:b, s:b, s:b}", "id", i, "content", names[i],
-                                        "single_word", 0, "lstrip", 0, "rstrip", 0, "normalized", 0, "special", 1));
+    for (int32_t i = 0; i < t->special; i++) {
+        json_t *token =
+            json_pack("{s:i, s:s, s:b, s:b, s:b, s:b, s:b}", "id", i, "content", rt_tok_vocab_string(&t->tokens, i),
+                      "single_word", 0, "lstrip", 0, "rstrip", 0, "normalized", 0, "special", 1);
+        if (json_array_append_new(list, token) != 0) return json_decref(list), NULL;
+    }
     return list;
-}
-static json_t *byte_level(void) {
-    return json_pack("{s:s, s:b, s:b, s:b}", "type", "ByteLevel", "add_prefix_space", 0, "trim_offsets", 0, "use_regex",
-                     1);
 }
 static json_t *around(void) {
     return json_loads(
@@ -113,13 +130,13 @@ static int into_buf(const char *text, size_t n, void *buf) {
 
 rt_status rt_train_write_json(const trainer *t, const rt_bpe_train_options *o, rt_buf *out, rt_error *err) {
     size_t before = out->size;
-    json_t *root =
-        json_pack("{s:s, s:n, s:n, s:o, s:n, s:o, s:o, s:o, s:{s:s, s:n, s:n, s:s, s:s, s:b, s:b, s:b, s:o, s:o}}",
-                  "version", "1.0", "truncation", "padding", "added_tokens", added_tokens(o->bos_eos), "normalizer",
-                  "pre_tokenizer", byte_level(), "post_processor",
-                  o->bos_eos && o->add_special ? around() : byte_level(), "decoder", byte_level(), "model", "type",
-                  "BPE", "dropout", "unk_token", "continuing_subword_prefix", "", "end_of_word_suffix", "", "fuse_unk",
-                  0, "byte_fallback", 0, "ignore_merges", 0, "vocab", vocab_json(&t->tokens), "merges", merges_json(t));
+    json_t *root = json_pack(
+        "{s:s, s:n, s:n, s:o, s:n, s:o, s:o, s:o, s:{s:s, s:n, s:n, s:s, s:s, s:b, s:b, s:b, s:o, s:o}}", "version",
+        "1.0", "truncation", "padding", "added_tokens", added_tokens(t), "normalizer", "pre_tokenizer",
+        words_json(o->pattern), "post_processor", o->bos_eos && o->add_special ? around() : byte_level(true), "decoder",
+        byte_level(true), "model", "type", "BPE", "dropout", "unk_token", "continuing_subword_prefix", "",
+        "end_of_word_suffix", "", "fuse_unk", 0, "byte_fallback", 0, "ignore_merges", 0, "vocab",
+        vocab_json(&t->tokens), "merges", merges_json(t));
     bool ok = root && json_dump_callback(root, into_buf, out, JSON_INDENT(1)) == 0;
     rt_buf_putc(out, '\n');
     json_decref(root);

@@ -23,8 +23,7 @@ rt_status rt_tok_trie_add(tok_trie *t, const char *s, size_t n, int32_t value) {
         int32_t byte = (uint8_t)s[i];
         const tok_merge *edge = rt_tok_merges_find(&t->edges, node, byte);
         int32_t next = edge ? edge->id : ++t->nodes;
-        if (!edge || i + 1 == n)
-            rt_tok_merges_add(&t->edges, node, byte, i + 1 == n ? value : -1, next);
+        if (!edge || i + 1 == n) rt_tok_merges_add(&t->edges, node, byte, i + 1 == n ? value : -1, next);
         node = next;
     }
     return RT_OK;

@@ -1,5 +1,5 @@
-/* tok_trie.h - strings by their bytes: which of them begin a text. A node is an integer, 0 the root; an edge is an entry
- * of a hash table (node, byte) -> (node, value). */
+/* tok_trie.h - strings by their bytes: which of them begin a text. A node is an integer, 0 the root; an edge is an
+ * entry of a hash table (node, byte) -> (node, value). */
 #ifndef TEXT_TOK_TRIE_H
 #define TEXT_TOK_TRIE_H
 #include "text/tok_vocab.h"

@@ -10,7 +10,7 @@ typedef struct tok_entry {
     size_t decoded;  /* in `bytes`: what stands for it in decoding, its string but for some added tokens */
     uint32_t length; /* bytes of the token's string */
     uint32_t decoded_length;
-    int32_t covers;  /* bytes of text it stands for */
+    int32_t covers; /* bytes of text it stands for */
     bool used, in_model, special;
 } tok_entry;
 

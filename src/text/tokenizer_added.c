@@ -1,8 +1,9 @@
 /* tokenizer_added.c - added tokens: found in the text before the model sees it, leftmost first, the longest there.
  *
  * A token with `normalized` is looked for, itself normalised, in the normalised text, and decoding writes it so; the
- * others in the raw text. lstrip and rstrip swallow white space around, single_word asks for no word character on either
- * side. The search goes on behind a token itself, so that the next may begin in the white space that rstrip swallowed. */
+ * others in the raw text. lstrip and rstrip swallow white space around, single_word asks for no word character on
+ * either side. The search goes on behind a token itself, so that the next may begin in the white space that rstrip
+ * swallowed. */
 #include "text/tokenizer_impl.h"
 #include "text/utf8.h"
 #include <stdlib.h>

@@ -10,7 +10,7 @@
 #include "text/tok_trie.h"
 #include "text/tok_vocab.h"
 
-enum { TOK_MAX_AROUND = 8 };
+enum { TOK_MAX_AROUND = 8, TOK_MAX_AFFIX = 64 };
 
 typedef struct tok_added { /* a token found in the text before the model sees it */
     char *text;
@@ -27,9 +27,9 @@ typedef struct tok_added_set { /* sorted by first byte, longer first */
 typedef struct tok_model_kind tok_model_kind;
 typedef struct tok_model { /* a kind uses what it needs */
     const tok_model_kind *kind;
-    tok_merges merges;    /* BPE */
-    tok_trie trie;        /* Unigram, WordPiece: the tokens by their bytes */
-    double *scores;       /* Unigram [scored]: log-probabilities by id, owned */
+    tok_merges merges; /* BPE */
+    tok_trie trie;     /* Unigram, WordPiece: the tokens by their bytes */
+    double *scores;    /* Unigram [scored]: log-probabilities by id, owned */
     int32_t scored;
     double unknown_score; /* Unigram: of a character without a token */
     char *prefix;         /* put before what continues a word; "" for none; owned */

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { MAX_AFFIX = 64, HOLES = 1 << 16 };
+enum { HOLES = 1 << 16 };
 
 #define TOK_MODEL(name) extern const tok_model_kind rt_tok_model_##name;
 #include "text/models.def"
@@ -83,8 +83,8 @@ rt_status rt_tok_load_affix(const tok_node *model, const char *key, const char *
     const char *text;
     tok_node affix = rt_tok_key(model, key);
     RT_TRY(rt_tok_string(model, key, otherwise, &text, bytes, err));
-    if (*bytes > MAX_AFFIX)
-        return rt_tok_fail(&affix, RT_E_UNSUPPORTED, err, "%zu bytes are too long (at most %d)", *bytes, MAX_AFFIX);
+    if (*bytes > TOK_MAX_AFFIX)
+        return rt_tok_fail(&affix, RT_E_UNSUPPORTED, err, "%zu bytes are too long (at most %d)", *bytes, TOK_MAX_AFFIX);
     *out = rt_strndup(text, *bytes);
     return *out ? RT_OK : rt_tok_out_of_memory(err);
 }
@@ -118,8 +118,8 @@ rt_status rt_tok_encode_piece(tok_work *w, const rt_tokenizer *t, const char *s,
 }
 
 rt_status rt_tok_no_unk(const rt_tokenizer *t, rt_error *err) {
-    return rt_fail(err, RT_E_INPUT, "%s: the text holds what is not in the vocabulary, and the model has no unknown token",
-                   t->file);
+    return rt_fail(err, RT_E_INPUT,
+                   "%s: the text holds what is not in the vocabulary, and the model has no unknown token", t->file);
 }
 
 int32_t rt_tok_byte_token(const rt_tokenizer *t, int byte) {

@@ -2,12 +2,12 @@
  *
  * Supported: the models BPE (byte-level, or SentencePiece style with byte_fallback, prefixes and suffixes of words),
  * Unigram, WordPiece and WordLevel; the normalizers, pre-tokenizers and decoders listed in
- * src/text/{normalizers,pretokenizers,decoders}.def; added tokens with all their flags; template post-processors. Sections
- * "truncation" and "padding" are a caller's business and ignored. Whatever else a file asks for is refused when it is
- * loaded (RT_E_UNSUPPORTED), never approximated.
+ * src/text/{normalizers,pretokenizers,decoders}.def; added tokens with all their flags; template post-processors.
+ * Sections "truncation" and "padding" are a caller's business and ignored. Whatever else a file asks for is refused
+ * when it is loaded (RT_E_UNSUPPORTED), never approximated.
  *
- * Differences on purpose: decoding with skip_special leaves out every special token, also one that normalisation
- * rewrites; a character without a token stands before the bytes that follow it, where byte_fallback lacks some bytes.
+ * One difference on purpose: decoding with skip_special leaves out every special token, also one that normalisation
+ * rewrites.
  *
  * A tokenizer never changes after loading: any number of threads may use one. What an encoding needs to write to lies
  * in an rt_encoder, one per thread. Text is UTF-8 and may hold NUL bytes; invalid UTF-8 is refused with its byte
@@ -78,9 +78,9 @@ int32_t rt_tokenizer_eos(const rt_tokenizer *t);
 int32_t rt_tokenizer_unk(const rt_tokenizer *t);
 bool rt_tokenizer_adds_bos(const rt_tokenizer *t); /* encode(add_special) begins with bos */
 bool rt_tokenizer_adds_eos(const rt_tokenizer *t);
-/* SHA-256, lower-case hex, over (id, token, special), ranked merges, the model's options and scores, how added tokens are
- * looked for, normalizer, pre-tokenizer, decoder: equal for files that differ only in layout, in the form of their merges,
- * or in gzip. */
+/* SHA-256, lower-case hex, over (id, token, special), ranked merges, the model's options and scores, how added tokens
+ * are looked for, normalizer, pre-tokenizer, decoder: equal for files that differ only in layout, in the form of their
+ * merges, or in gzip. */
 const char *rt_tokenizer_hash(const rt_tokenizer *t);
 /* The bytes of tokenizer.json (unpacked) and of tokenizer_config.json (NULL when there was none), unchanged. */
 const char *rt_tokenizer_json(const rt_tokenizer *t, size_t *bytes);

@@ -1,11 +1,11 @@
-/* WordPiece: a token with the prefix goes on, any other begins a word after a space. `cleanup` takes the spaces back that
- * English does not put before punctuation and contractions. */
+/* WordPiece: a token with the prefix goes on, any other begins a word after a space. `cleanup` takes the spaces back
+ * that English does not put before punctuation and contractions. */
 #include "text/tok_step.h"
 #include <string.h>
 
-static const char *const cleaned[][2] = {{" .", "."},     {" ?", "?"},     {" !", "!"},           {" ,", ","},
-                                         {" ' ", "'"},    {" n't", "n't"}, {" 'm", "'m"},         {" do not", " don't"},
-                                         {" 's", "'s"},   {" 've", "'ve"}, {" 're", "'re"}};
+static const char *const cleaned[][2] = {{" .", "."},   {" ?", "?"},     {" !", "!"},    {" ,", ","},
+                                         {" ' ", "'"},  {" n't", "n't"}, {" 'm", "'m"},  {" do not", " don't"},
+                                         {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"}};
 
 static rt_status load(tok_step *s, const tok_node *json, rt_error *err) {
     RT_TRY(rt_tok_step_content(s, json, "prefix", "##", err));

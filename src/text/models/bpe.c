@@ -85,7 +85,8 @@ static rt_status load_merges(rt_tokenizer *t, const tok_node *model, rt_error *e
 static rt_status check_dropout(const tok_node *model, rt_error *err) {
     tok_node dropout = rt_tok_key(model, "dropout");
     if (rt_tok_absent(&dropout) || (json_is_number(dropout.json) && json_number_value(dropout.json) == 0)) return RT_OK;
-    return rt_tok_fail(&dropout, RT_E_UNSUPPORTED, err, "merges left out at random give a text no certain ids (only null)");
+    return rt_tok_fail(&dropout, RT_E_UNSUPPORTED, err,
+                       "merges left out at random give a text no certain ids (only null)");
 }
 
 static rt_status load(rt_tokenizer *t, const tok_node *model, rt_error *err) {
@@ -129,31 +130,45 @@ static rt_status finish(rt_tokenizer *t, const tok_node *model, rt_error *err) {
 
 /* ---- symbols ---- */
 
-/* A character without a symbol: the unknown token, one for a run of them with fuse_unk; nothing where there is none
- * (the symbol before it then covers it). */
-static bool push_unknown(tok_work *w, const tok_model *m, size_t length, bool *run) {
-    bool fuse = *run && m->fuse_unk;
-    *run = m->unk >= 0;
-    if (m->unk >= 0 && !fuse) return rt_tok_work_push(w, m->unk, length);
-    if (w->size)
+/* What has no symbol waits as an unknown token for the next symbol of the vocabulary; with fuse_unk all that waits is
+ * one. The tokens of bytes do not make it stand before them: where only some bytes have one, Hugging Face's library
+ * puts it behind them, and so do we. */
+typedef struct unknown {
+    size_t waiting; /* bytes; 0: none */
+} unknown;
+
+static bool push_unknown(tok_work *w, const tok_model *m, unknown *u) {
+    size_t length = u->waiting;
+    u->waiting = 0;
+    return !length || rt_tok_work_push(w, m->unk, length);
+}
+static bool push_known(tok_work *w, const tok_model *m, int32_t id, size_t length, unknown *u) {
+    return push_unknown(w, m, u) && rt_tok_work_push(w, id, length);
+}
+/* Without an unknown token the symbol before covers what has none. */
+static bool wait(tok_work *w, const tok_model *m, size_t length, unknown *u) {
+    bool ok = m->fuse_unk || push_unknown(w, m, u);
+    if (m->unk >= 0)
+        u->waiting += length;
+    else if (w->size)
         w->symbols[w->size - 1].length += (uint32_t)length;
     else
         w->lead += length;
-    return true;
+    return ok;
 }
 
 static bool push_bytes(tok_work *w, const tok_model *m, const char *s, size_t n) {
-    bool run = false;
+    unknown u = {0};
     for (size_t i = 0; i < n; i++) {
         int32_t id = m->byte_id[(uint8_t)s[i]];
-        if (id >= 0 ? !rt_tok_work_push(w, id, 1) : !push_unknown(w, m, 1, &run)) return false;
-        if (id >= 0) run = false;
+        if (id >= 0 ? !push_known(w, m, id, 1, &u) : !wait(w, m, 1, &u)) return false;
     }
-    return true;
+    return push_unknown(w, m, &u);
 }
 
 /* A character as the vocabulary spells it: what continues a piece has the prefix, the last one the suffix. */
-static const char *spelled(const tok_model *m, const char *s, size_t n, bool first, bool last, char *room, size_t *bytes) {
+static const char *spelled(const tok_model *m, const char *s, size_t n, bool first, bool last, char *room,
+                           size_t *bytes) {
     size_t used = 0;
     *bytes = n;
     if ((first || !m->prefix_bytes) && (!last || !m->suffix_bytes)) return s;
@@ -165,21 +180,24 @@ static const char *spelled(const tok_model *m, const char *s, size_t n, bool fir
     return room;
 }
 
-static bool push_characters(tok_work *w, const tok_vocab *v, const tok_model *m, const char *s, size_t n) {
-    char room[2 * 64 + 4];
-    bool run = false, ok = true;
-    for (size_t i = 0, length, bytes; i < n && ok; i += length) {
+static bool push_character(tok_work *w, const rt_tokenizer *t, int32_t id, const char *s, size_t n, unknown *u) {
+    const tok_model *m = &t->model;
+    if (id >= 0) return push_known(w, m, id, n, u);
+    if (!m->byte_fallback || !rt_tok_have_bytes(m, s, n)) return wait(w, m, n, u);
+    for (size_t i = 0; i < n; i++)
+        if (!rt_tok_work_push(w, m->byte_id[(uint8_t)s[i]], 1)) return false;
+    return true;
+}
+
+static bool push_characters(tok_work *w, const rt_tokenizer *t, const char *s, size_t n) {
+    char room[2 * TOK_MAX_AFFIX + 4];
+    unknown u = {0};
+    for (size_t i = 0, length, bytes; i < n; i += length) {
         rt_utf8_get(s + i, n - i, &length);
-        const char *key = spelled(m, s + i, length, i == 0, i + length == n, room, &bytes);
-        int32_t id = rt_tok_vocab_find_model(v, key, bytes);
-        bool fallback = id < 0 && m->byte_fallback && rt_tok_have_bytes(m, s + i, length);
-        if (id >= 0)
-            ok = rt_tok_work_push(w, id, length);
-        else
-            ok = fallback ? push_bytes(w, m, s + i, length) : push_unknown(w, m, length, &run);
-        if (id >= 0 || fallback) run = false;
+        const char *key = spelled(&t->model, s + i, length, i == 0, i + length == n, room, &bytes);
+        if (!push_character(w, t, rt_tok_vocab_find_model(&t->vocab, key, bytes), s + i, length, &u)) return false;
     }
-    return ok;
+    return push_unknown(w, &t->model, &u);
 }
 
 /* ---- a piece ---- */
@@ -199,7 +217,7 @@ static rt_status encode(tok_work *w, const rt_tokenizer *t, const char *s, size_
     int32_t id = m->ignore_merges ? whole(&t->vocab, m, s, n) : -1;
     bool ok = id >= 0         ? rt_tok_work_push(w, id, n)
               : m->byte_level ? push_bytes(w, m, s, n)
-                              : push_characters(w, &t->vocab, m, s, n);
+                              : push_characters(w, t, s, n);
     return ok && rt_bpe_merge(w, m) ? RT_OK : rt_tok_out_of_memory(err);
 }
 

@@ -84,7 +84,8 @@ static rt_status walk(tok_best *best, const rt_tokenizer *t, const char *s, size
 static bool push_unknown(tok_work *w, const rt_tokenizer *t, const char *s, size_t n) {
     const tok_model *m = &t->model;
     int32_t id = rt_tok_vocab_find_model(&t->vocab, s, n);
-    if (id >= 0 || !m->byte_fallback || !rt_tok_have_bytes(m, s, n)) return rt_tok_work_push(w, id >= 0 ? id : m->unk, n);
+    if (id >= 0 || !m->byte_fallback || !rt_tok_have_bytes(m, s, n))
+        return rt_tok_work_push(w, id >= 0 ? id : m->unk, n);
     for (size_t i = n; i > 0; i--)
         if (!rt_tok_work_push(w, m->byte_id[(uint8_t)s[i - 1]], 1)) return false;
     return true;

@@ -1,6 +1,6 @@
 /* WordPiece: the longest token that begins the word, then the longest that goes on, which is spelled with a prefix in
- * the vocabulary; a word with a part that no token covers is unknown as a whole. Schuster & Nakajima 2012; Devlin et al.
- * 2019. */
+ * the vocabulary; a word with a part that no token covers is unknown as a whole. Schuster & Nakajima 2012; Devlin et
+ * al. 2019. */
 #include "text/tokenizer_impl.h"
 #include "text/utf8.h"
 

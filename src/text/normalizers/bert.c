@@ -1,5 +1,6 @@
-/* BertNormalizer: control characters vanish and white space becomes spaces; Chinese characters get spaces around; accents
- * are taken off (NFD without its marks, category Mn); letters become small. Each can be switched off. Devlin et al. 2019. */
+/* BertNormalizer: control characters vanish and white space becomes spaces; Chinese characters get spaces around;
+ * accents are taken off (NFD without its marks, category Mn); letters become small. Each can be switched off. Devlin et
+ * al. 2019. */
 #include "text/tok_step.h"
 #include "text/utf8.h"
 #include <utf8proc.h>

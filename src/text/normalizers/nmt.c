@@ -1,5 +1,5 @@
-/* Nmt: control characters vanish, kinds of white space and invisible characters become a space. The characters are those
- * of SentencePiece's rule "nmt". */
+/* Nmt: control characters vanish, kinds of white space and invisible characters become a space. The characters are
+ * those of SentencePiece's rule "nmt". */
 #include "text/tok_step.h"
 #include "text/utf8.h"
 

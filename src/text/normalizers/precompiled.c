@@ -1,9 +1,9 @@
-/* Precompiled: SentencePiece's character map, as its models carry it: uint32 bytes of a trie, the trie, then the texts that
- * characters become, each ended by a NUL. All little-endian, the whole in base64.
+/* Precompiled: SentencePiece's character map, as its models carry it: uint32 bytes of a trie, the trie, then the texts
+ * that characters become, each ended by a NUL. All little-endian, the whole in base64.
  *
  * The trie is a double array of uint32 units (Yata's darts-clone): from the root, or wherever a byte c leads, the next
- * unit is at node ^ c; its low byte must be c. A unit holds its label, a bit (8) that tells that a string ends here, and
- * the offset to its children; the value, in the unit they would have at byte 0, is where a text begins.
+ * unit is at node ^ c; its low byte must be c. A unit holds its label, a bit (8) that tells that a string ends here,
+ * and the offset to its children; the value, in the unit they would have at byte 0, is where a text begins.
  *
  * A grapheme cluster of at most 5 bytes is looked up as a whole, and becomes the text of the shortest string in the map
  * that begins it; otherwise each of its characters is. That is what Hugging Face's library does. */

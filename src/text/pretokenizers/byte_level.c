@@ -1,6 +1,6 @@
 /* ByteLevel: GPT-2's. A space may be put in front, GPT-2's expression may cut words, and from here on the model sees
- * bytes, each written as one visible character. The tables of a byte-level BPE undo that, and the text itself stays as it
- * is; for other models it is spelled out. Radford et al. 2019. */
+ * bytes, each written as one visible character. The tables of a byte-level BPE undo that, and the text itself stays as
+ * it is; for other models it is spelled out. Radford et al. 2019. */
 #include "text/byte_alphabet.h"
 #include "text/tok_step.h"
 
