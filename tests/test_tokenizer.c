@@ -1,6 +1,7 @@
 /* test_tokenizer.c - ids against Hugging Face's own on the fixtures, both ways; what a tokenizer tells about itself;
  * files. */
 #include "tokenizer_kit.h"
+#include "tokenizer_samples.h"
 #include <retort/text/bpe_train.h>
 #include <jansson.h>
 #include <stdio.h>
@@ -48,7 +49,33 @@ static void vectors(const char *name) {
     rt_encoder_free(e), rt_tokenizer_free(t);
 }
 
-static void strings(const char *name, int comes_back) {
+/* What does not come back as it was: by the number of the string, what the library's own decode gives (0.23.2). */
+typedef struct lossy {
+    int number;
+    const char *decoded;
+} lossy;
+static const lossy none[] = {{-1, NULL}};
+static const lossy qwen2_lossy[] = {
+    {154, "caf\u00e9"},
+    {155, "\u00c5 \u00c5 \u00c5"},
+    {156, "\u1e9b\u0323 \u1e9b\u0323"},
+    {158, "\ud55c\uae00 jamo"},
+    {172, "zalgo: Z\u0351\u036b\u0313\u036a\u0302\u036b\u033d\u034f\u0334\u0319\u0324\u031e\u0349"},
+    {-1, NULL}};
+static const lossy stories_lossy[] = {{181, "</s>  <unk>  <pad>"}, {183, " underscore piece"}, {-1, NULL}};
+
+static bool check_string(const rt_tokenizer *t, rt_encoder *e, const json_t *record, const char *decoded) {
+    json_t *text = json_object_get(record, "text"), *list = json_object_get(record, "ids");
+    rt_ids wanted = {0};
+    for (size_t i = 0; i < json_array_size(list); i++)
+        rt_ids_add(&wanted, (int32_t)json_integer_value(json_array_get(list, i)));
+    const char *s = json_string_value(text);
+    bool ok = tok_check_text(e, t, s, json_string_length(text), &wanted, decoded ? decoded : s);
+    rt_ids_free(&wanted);
+    return ok;
+}
+
+static void strings(const char *name, const lossy *next) {
     char path[256];
     rt_tokenizer *t = tok_fixture(name);
     if (!t) return;
@@ -56,33 +83,24 @@ static void strings(const char *name, int comes_back) {
     RT_OK_OR_FAIL(rt_encoder_new(&e, t, &err));
     snprintf(path, sizeof path, "tokenizers/%s/strings.jsonl", name);
     FILE *f = fopen(rt_fixture(path), "rb");
-    int count = 0, back = 0;
+    int count = 0;
     for (json_t *j; (j = json_loadf(f, JSON_DISABLE_EOF_CHECK | JSON_ALLOW_NUL, NULL)); json_decref(j), count++) {
-        json_t *text = json_object_get(j, "text"), *list = json_object_get(j, "ids");
-        rt_ids wanted = {0};
-        for (size_t i = 0; i < json_array_size(list); i++)
-            rt_ids_add(&wanted, (int32_t)json_integer_value(json_array_get(list, i)));
-        const char *s = json_string_value(text);
-        size_t n = json_string_length(text);
-        RT_CHECK(tok_check_text(e, t, s, n, &wanted, NULL), "%s: string %d differs: '%.100s'", name, count, s);
-        rt_buf out = {0};
-        RT_OK_OR_FAIL(rt_tokenizer_decode(t, wanted.data, wanted.size, false, &out, &err));
-        back += out.size == n && (n == 0 || memcmp(out.data, s, n) == 0);
-        rt_buf_free(&out);
-        rt_ids_free(&wanted);
+        bool changes = next->number == count;
+        RT_CHECK(check_string(t, e, j, changes ? next->decoded : NULL), "%s: string %d differs: '%.100s'", name, count,
+                 json_string_value(json_object_get(j, "text")));
+        next += changes;
     }
     fclose(f);
-    CU_ASSERT_EQUAL(count, 200);
-    RT_CHECK(back == comes_back, "%s: %d of 200 strings come back, expected %d", name, back, comes_back);
+    CU_ASSERT(count == 200 && next->number < 0);
     rt_encoder_free(e), rt_tokenizer_free(t);
 }
 
 static void gpt2_vectors(void) { vectors("gpt2"); }
 static void qwen2_vectors(void) { vectors("qwen2"); }
 static void stories_vectors(void) { vectors("stories260K"); }
-static void gpt2_strings(void) { strings("gpt2", 200); }
-static void qwen2_strings(void) { strings("qwen2", 195); }
-static void stories_strings(void) { strings("stories260K", 198); }
+static void gpt2_strings(void) { strings("gpt2", none); }
+static void qwen2_strings(void) { strings("qwen2", qwen2_lossy); }
+static void stories_strings(void) { strings("stories260K", stories_lossy); }
 
 static void what_it_tells_about_itself(void) {
     rt_tokenizer *t = tok_from_text(SMALL_SP);
@@ -102,6 +120,42 @@ static void what_it_tells_about_itself(void) {
     CU_ASSERT_STRING_EQUAL(rt_tokenizer_hash(t), rt_tokenizer_hash(same));
     CU_ASSERT_STRING_NOT_EQUAL(rt_tokenizer_hash(t), rt_tokenizer_hash(other));
     rt_tokenizer_free(t), rt_tokenizer_free(same), rt_tokenizer_free(other);
+}
+
+/* One change at a time to a sample, of what may change ids: another hash; of what may not: the same. */
+static void the_hash_covers_every_part(void) {
+    static const struct {
+        const char *sample, *from, *to;
+        bool same;
+    } cases[] = {
+        {"t5", "[\"at\", -3.5]", "[\"at\", -3.25]", false},
+        {"t5", "\"unk_id\": 2", "\"unk_id\": 1", false},
+        {"t5", "\"type\": \"WhitespaceSplit\"", "\"type\": \"Whitespace\"", false},
+        {"t5", "\"version\": \"1.0\"", "\"version\": \"1.0\", \"truncation\": {\"max_length\": 3}", true},
+        {"albert", "\"byte_fallback\": true", "\"byte_fallback\": false", false},
+        {"llama3", "\"ignore_merges\": true", "\"ignore_merges\": false", false},
+        {"llama2", "\"fuse_unk\": true", "\"fuse_unk\": false", false},
+        {"llama2", "\"unk_token\": \"<unk>\"", "\"unk_token\": null", false},
+        {"clip", "\"end_of_word_suffix\": \"</w>\"", "\"end_of_word_suffix\": null", false},
+        {"bert", "\"max_input_chars_per_word\": 12", "\"max_input_chars_per_word\": 13", false},
+        {"flags", "\"content\": \"<l>\", \"single_word\": false, \"lstrip\": true",
+         "\"content\": \"<l>\", \"single_word\": false, \"lstrip\": false", false},
+        {"flags", "\"content\": \"at a\", \"single_word\": true", "\"content\": \"at a\", \"single_word\": false",
+         false},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const char *json = tokenizer_sample_json(cases[i].sample), *at = strstr(json, cases[i].from);
+        rt_buf changed = {0};
+        RT_CHECK(at, "%s holds no %s", cases[i].sample, cases[i].from);
+        if (!at) continue;
+        rt_buf_add(&changed, json, (size_t)(at - json));
+        rt_buf_puts(&changed, cases[i].to);
+        rt_buf_puts(&changed, at + strlen(cases[i].from));
+        rt_tokenizer *t = tok_from_text(json), *u = tok_from_text(changed.data);
+        bool same = t && u && strcmp(rt_tokenizer_hash(t), rt_tokenizer_hash(u)) == 0;
+        RT_CHECK(same == cases[i].same, "%s: %s", cases[i].sample, cases[i].to);
+        rt_tokenizer_free(t), rt_tokenizer_free(u), rt_buf_free(&changed);
+    }
 }
 
 static void save_and_load_again(void) {
@@ -157,6 +211,7 @@ RT_SUITE(tokenizer) {
     RT_TEST(stories_vectors);
     RT_TEST(stories_strings);
     RT_TEST(what_it_tells_about_itself);
+    RT_TEST(the_hash_covers_every_part);
     RT_TEST(save_and_load_again);
     RT_TEST(packed_files_are_told_by_content);
 }

@@ -60,7 +60,7 @@ static rt_status set_add(rt_tokenizer *t, tok_added a, const char *text, size_t 
     return s;
 }
 
-static rt_status load_one(rt_tokenizer *t, const tok_node *item, rt_error *err) {
+static rt_status load_one(rt_tokenizer *t, const tok_node *item, int64_t limit, rt_error *err) {
     const char *text;
     size_t n;
     int64_t id;
@@ -69,7 +69,7 @@ static rt_status load_one(rt_tokenizer *t, const tok_node *item, rt_error *err) 
     tok_added a = {0};
     RT_TRY(rt_tok_expect(item, JSON_OBJECT, err));
     RT_TRY(rt_tok_string(item, "content", NULL, &text, &n, err));
-    RT_TRY(rt_tok_integer(item, "id", 0, TOK_MAX_ID - 1, &id, err));
+    RT_TRY(rt_tok_integer(item, "id", 0, limit - 1, &id, err));
     RT_TRY(rt_tok_bool(item, "special", false, &special, err));
     RT_TRY(rt_tok_bool(item, "single_word", false, &a.single_word, err));
     RT_TRY(rt_tok_bool(item, "lstrip", false, &a.lstrip, err));
@@ -89,9 +89,10 @@ static rt_status load_one(rt_tokenizer *t, const tok_node *item, rt_error *err) 
 
 rt_status rt_tok_load_added(rt_tokenizer *t, const tok_node *list, rt_error *err) {
     if (!rt_tok_absent(list)) RT_TRY(rt_tok_expect(list, JSON_ARRAY, err));
+    int64_t limit = rt_tok_id_limit((size_t)t->vocab.size + json_array_size(list->json));
     for (size_t i = 0; i < json_array_size(list->json); i++) {
         tok_node item = rt_tok_item(list, i);
-        RT_TRY(load_one(t, &item, err));
+        RT_TRY(load_one(t, &item, limit, err));
     }
     index_set(&t->raw);
     index_set(&t->normalized);

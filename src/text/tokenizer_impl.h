@@ -124,6 +124,8 @@ extern const tok_model_kind rt_tok_model_bpe;
 rt_status rt_tok_encode_piece(tok_work *w, const rt_tokenizer *t, const char *s, size_t n, rt_error *err) RT_NODISCARD;
 
 /* Shared by the models' files. */
+/* Tables are as long as the highest id: ids far beyond the number of tokens are damage. All ids are below this. */
+int64_t rt_tok_id_limit(size_t tokens);
 rt_status rt_tok_load_vocab(rt_tokenizer *t, const tok_node *model, rt_error *err) RT_NODISCARD; /* {"token": id} */
 /* The id of the token that `key` names (`otherwise` where it is absent): *id = -1 for none. */
 rt_status rt_tok_load_unk(rt_tokenizer *t, const tok_node *model, const char *otherwise, bool must_exist,

@@ -43,12 +43,15 @@ rt_status rt_tok_finish_model(rt_tokenizer *t, const tok_node *model, rt_error *
     return t->model.kind->finish ? t->model.kind->finish(t, model, err) : RT_OK;
 }
 
+int64_t rt_tok_id_limit(size_t tokens) {
+    int64_t limit = (int64_t)(tokens < TOK_MAX_ID ? tokens : TOK_MAX_ID) * 4 + HOLES;
+    return limit < TOK_MAX_ID ? limit : TOK_MAX_ID;
+}
+
 rt_status rt_tok_load_vocab(rt_tokenizer *t, const tok_node *model, rt_error *err) {
     tok_node vocab = rt_tok_key(model, "vocab");
     RT_TRY(rt_tok_expect(&vocab, JSON_OBJECT, err));
-    /* Tables are as long as the highest id: ids far beyond the number of tokens are damage. */
-    int64_t limit = (int64_t)json_object_size(vocab.json) * 4 + HOLES;
-    if (limit > TOK_MAX_ID) limit = TOK_MAX_ID;
+    int64_t limit = rt_tok_id_limit(json_object_size(vocab.json));
     const char *token;
     json_t *value;
     json_object_foreach((json_t *)vocab.json, token, value) {
