@@ -54,6 +54,35 @@ static void ref_rmsnorm(const rt_tensor *in, rt_tensor *out) {
     }
 }
 
+/* ----------------------------------------------------------- qk_norm, gate */
+/* 24 query columns, 12 key columns, the rest values. */
+static void build_qk_norm(rt_graph *g, const rt_ref *in, rt_prec p, rt_ref *outs) {
+    outs[0] = rt_qk_norm(g, in[0], in[1], in[2], 24, 12, 1e-5, p, "qk_norm");
+}
+static void ref_groups(const rt_tensor *x, const rt_tensor *w, int64_t n, int64_t from, int64_t to, rt_tensor *out) {
+    int64_t width = w->dim[0];
+    for (int64_t at = from; at < to; at += width) {
+        double ss = 0;
+        for (int64_t d = 0; d < width; d++) ss += AT(x, n, at + d) * AT(x, n, at + d);
+        for (int64_t d = 0; d < width; d++) AT(out, n, at + d) = AT(x, n, at + d) / sqrt(ss / (double)width + 1e-5) * ((double *)w->data)[d];
+    }
+}
+static void ref_qk_norm(const rt_tensor *in, rt_tensor *out) {
+    for (int64_t n = 0; n < out->dim[0]; n++) {
+        ref_groups(&in[0], &in[1], n, 0, 24, out);
+        ref_groups(&in[0], &in[2], n, 24, 36, out);
+        for (int64_t d = 36; d < out->dim[1]; d++) AT(out, n, d) = AT(&in[0], n, d);
+    }
+}
+static void build_gate(rt_graph *g, const rt_ref *in, rt_prec p, rt_ref *outs) { outs[0] = rt_gate(g, in[0], in[1], in[2], p, "gate"); }
+static void ref_gate(const rt_tensor *in, rt_tensor *out) {
+    for (int64_t n = 0; n < out->dim[0]; n++) {
+        double score = 0;
+        for (int64_t k = 0; k < in[0].dim[1]; k++) score += AT(&in[0], n, k) * AT(&in[1], 0, k);
+        for (int64_t d = 0; d < out->dim[1]; d++) AT(out, n, d) = AT(&in[2], n, d) / (1 + exp(-score));
+    }
+}
+
 /* ------------------------------------------------------------- swiglu, add */
 static void build_swiglu(rt_graph *g, const rt_ref *in, rt_prec p, rt_ref *outs) { outs[0] = rt_swiglu(g, in[0], p, "act"); }
 static void ref_swiglu(const rt_tensor *in, rt_tensor *out) {
@@ -87,6 +116,10 @@ const op_case op_cases_basic[] = {
      build_cat, ref_cat},
     {"rmsnorm/rows", {{OP_IN, 2, {70, 12}}, {OP_WEIGHT, 1, {12}, .shift = 1, .scale = 0.3}}, build_rmsnorm, ref_rmsnorm, .integers_differ = true},
     {"rmsnorm/wide", {{OP_IN, 2, {3, 129}}, {OP_WEIGHT, 1, {129}}}, build_rmsnorm, ref_rmsnorm, .integers_differ = true},
+    {"qk_norm/heads", {{OP_IN, 2, {70, 48}}, {OP_WEIGHT, 1, {6}, .shift = 1, .scale = 0.3}, {OP_WEIGHT, 1, {6}}}, build_qk_norm, ref_qk_norm,
+     .integers_differ = true},
+    {"qk_norm/all", {{OP_IN, 2, {67, 36}}, {OP_WEIGHT, 1, {24}}, {OP_WEIGHT, 1, {12}, .shift = 1}}, build_qk_norm, ref_qk_norm, .integers_differ = true},
+    {"gate/rows", {{OP_IN, 2, {70, 11}}, {OP_WEIGHT, 2, {1, 11}, .scale = 0.4}, {OP_OUT, 2, {70, 9}}}, build_gate, ref_gate, .integers_differ = true},
     {"swiglu/rows", {{OP_IN, 2, {66, 14}, .scale = 2}}, build_swiglu, ref_swiglu, op_row_precs, .integers_differ = true, .fixed_shapes = true},
     {"add/rows", {{OP_IN, 2, {35, 9}}, {OP_IN, 2, {35, 9}}}, build_add, ref_add, op_row_precs},
     {"cast/rows", {{OP_IN, 2, {35, 9}}}, build_cast, ref_cast, cast_precs, .fixed_shapes = true},

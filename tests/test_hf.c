@@ -217,12 +217,11 @@ static void configurations_are_refused_with_a_reason(void) {
     config_refused("llama", "mlp_bias", "true", RT_E_UNSUPPORTED, "mlp_bias");
     config_refused("llama", "quantization_config", "{\"bits\":4}", RT_E_UNSUPPORTED, "quantization_config: found {\"bits\":4}, expected none");
     config_refused("llama", "partial_rotary_factor", "0.5", RT_E_UNSUPPORTED, "partial_rotary_factor");
-    config_refused("llama", "model_type", "\"gpt2\"", RT_E_UNSUPPORTED, "found gpt2, expected one of llama, mistral, mixtral");
+    config_refused("llama", "model_type", "\"gpt2\"", RT_E_UNSUPPORTED, "found gpt2, expected one of llama, mistral, qwen2");
     config_refused("llama", "model_type", "\"mixtrel\"", RT_E_UNSUPPORTED, "did you mean mixtral?");
     config_refused("llama", "model_type", NULL, RT_E_INPUT, "model_type");
     config_refused("llama", "architectures", "[\"LlamaForSequenceClassification\"]", RT_E_UNSUPPORTED, "expected LlamaForCausalLM");
     config_refused("llama", "architectures", "[]", RT_E_INPUT, "architectures");
-    config_refused("mistral", "sliding_window", "31", RT_E_UNSUPPORTED, "sliding_window: found 31, expected null or at least max_position_embeddings (32)");
     config_refused("llama", "rope_scaling", "{\"rope_type\":\"yarn\",\"factor\":2}", RT_E_UNSUPPORTED, "rope_type: found \"yarn\", expected default, linear or llama3");
     config_refused("llama", "rope_scaling", "{\"rope_type\":\"linear\"}", RT_E_INPUT, "rope_scaling.factor");
     config_refused("llama", "rope_scaling", "{}", RT_E_INPUT, "rope_scaling.type");
@@ -264,7 +263,7 @@ static void harmless_variants_are_accepted(void) {
     config_refused("llama", "eos_token_id", "[2, 3]", RT_OK, "");
     config_refused("llama", "pad_token_id", "-1", RT_OK, "");
     config_refused("llama", "unknown_key", "{}", RT_OK, "");
-    config_refused("mistral", "sliding_window", "32", RT_OK, "");
+    config_refused("mistral", "sliding_window", "31", RT_OK, "");
     config_refused("llama", "rope_theta", "10000", RT_OK, "");
     config_refused("llama", "rope_scaling", "{\"type\":\"default\"}", RT_OK, "");
     config_refused("llama", "rope_parameters", "{\"rope_type\":\"llama3\",\"rope_theta\":5e5,\"factor\":8.0,\"low_freq_factor\":1,"

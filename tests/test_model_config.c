@@ -8,6 +8,7 @@ static rt_model_config small(const char *arch) {
     c.vocab_size = 512, c.hidden_size = 64, c.layers = 3, c.heads = 4, c.kv_heads = 2, c.head_dim = 16, c.ffn_size = 36;
     c.max_position = 512;
     if (c.arch->moe) c.ffn_size = 12, c.experts = 8, c.experts_per_token = 2;
+    if (c.arch->shared_expert) c.shared_size = 20;
     return c;
 }
 
@@ -58,6 +59,10 @@ static void sizes_that_do_not_fit_are_refused(void) {
             (c.rope = (rt_rope_scaling){RT_ROPE_LLAMA3, 8, 1, 1, 64}));
     REFUSED("bos_id is 512, expected -1 to 511", c.bos_id = 512);
     REFUSED("arch is not set", c.arch = NULL);
+    REFUSED("arch mixtral has no dense layers", c.dense[0] = 2);
+    REFUSED("shared_size is 4, expected 0 to 0", c.shared_size = 4);
+    REFUSED("sliding_window is -1", c.sliding_window = -1);
+    REFUSED("dense_ffn_size is 0, expected 1", (c.arch = rt_arch_find("qwen3_moe"), c.dense[0] = 2));
 }
 
 static int64_t counted(const rt_model_config *c) {
@@ -65,7 +70,7 @@ static int64_t counted(const rt_model_config *c) {
     for (int64_t i = 0; i < rt_weight_count(c); i++) {
         rt_weight_spec w = rt_weight_at(c, i), found;
         n += w.dim[0] * w.dim[1];
-        CU_ASSERT_EQUAL(w.ndim, w.dim[1] == 1 && strstr(w.name, "norm") ? 1 : 2);
+        CU_ASSERT_EQUAL(w.ndim, w.dim[1] == 1 && (strstr(w.name, "norm") || strstr(w.name, "bias")) ? 1 : 2);
         CU_ASSERT_TRUE(rt_weight_find(c, w.kind, w.layer, w.expert, &found) && strcmp(found.name, w.name) == 0);
     }
     return n;
@@ -84,13 +89,30 @@ static void weights_are_listed_in_order_with_shapes(void) {
     c.tie_embeddings = true;
     CU_ASSERT_EQUAL(rt_weight_count(&c), n - 1);
     CU_ASSERT_FALSE(rt_weight_find(&c, RT_WEIGHT_HEAD, -1, -1, &w));
-    CU_ASSERT_FALSE(rt_weight_find(&c, RT_WEIGHT_FFN_UP, 0, 8, &w));
-    CU_ASSERT_FALSE(rt_weight_find(&c, RT_WEIGHT_FFN_UP, 3, 0, &w));
-    CU_ASSERT_FALSE(rt_weight_find(&c, RT_WEIGHT_FFN_UP, 0, -1, &w));
+    CU_ASSERT_FALSE(rt_weight_find(&c, RT_WEIGHT_EXPERT_UP, 0, 8, &w));
+    CU_ASSERT_FALSE(rt_weight_find(&c, RT_WEIGHT_EXPERT_UP, 3, 0, &w));
+    CU_ASSERT_FALSE(rt_weight_find(&c, RT_WEIGHT_EXPERT_UP, 0, -1, &w));
     c = small("llama");
     CU_ASSERT_TRUE(rt_weight_find(&c, RT_WEIGHT_FFN_UP, 2, -1, &w));
     CU_ASSERT_STRING_EQUAL(w.name, "model.layers.2.mlp.up_proj.weight");
     CU_ASSERT_FALSE(rt_weight_find(&c, RT_WEIGHT_ROUTER, 0, -1, &w));
+}
+
+/* Dense layers of a mixture have the dense names and width; the layers around them keep their experts. */
+static void dense_layers_stand_among_mixtures(void) {
+    rt_model_config c = small("qwen3_moe");
+    rt_weight_spec w;
+    c.dense[0] = 2, c.dense_ffn_size = 40;
+    int64_t moe = 8 + 1 + 3 * 8, dense = 8 + 3;
+    CU_ASSERT_EQUAL(rt_weight_count(&c), 3 + 2 * moe + dense);
+    CU_ASSERT_STRING_EQUAL(rt_weight_at(&c, 1 + moe + 8).name, "model.layers.1.mlp.gate_proj.weight");
+    CU_ASSERT_EQUAL(rt_weight_at(&c, 1 + moe + 8).dim[0], 40);
+    CU_ASSERT_STRING_EQUAL(rt_weight_at(&c, 1 + moe + dense).name, "model.layers.2.input_layernorm.weight");
+    CU_ASSERT_STRING_EQUAL(rt_weight_at(&c, 1 + 8).name, "model.layers.0.mlp.gate.weight");
+    CU_ASSERT_FALSE(rt_weight_find(&c, RT_WEIGHT_EXPERT_UP, 1, 0, &w));
+    CU_ASSERT_FALSE(rt_weight_find(&c, RT_WEIGHT_FFN_UP, 0, -1, &w));
+    CU_ASSERT_EQUAL(rt_model_parameters(&c).total, counted(&c));
+    CU_ASSERT_EQUAL(rt_model_parameters(&c).total - rt_model_parameters(&c).active, 2 * 6 * 3 * 64 * 12);
 }
 
 static void parameters_are_counted(void) {
@@ -137,6 +159,7 @@ RT_SUITE(model_config) {
     RT_TEST(families_are_found_by_name_and_class);
     RT_TEST(sizes_that_do_not_fit_are_refused);
     RT_TEST(weights_are_listed_in_order_with_shapes);
+    RT_TEST(dense_layers_stand_among_mixtures);
     RT_TEST(parameters_are_counted);
     RT_TEST(the_largest_sizes_do_not_overflow);
     RT_TEST(configurations_are_compared);

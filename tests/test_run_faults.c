@@ -238,7 +238,7 @@ static void a_step_that_fails_changes_nothing(void) {
         rt_weight_kind kind;
         int layer;
         const char *operation;
-    } cases[] = {{RT_WEIGHT_EMBED, -1, "student.embed"}, {RT_WEIGHT_FFN_DOWN, 1, "student.layers.1."}, {RT_WEIGHT_HEAD, -1, "student.head"}};
+    } cases[] = {{RT_WEIGHT_EMBED, -1, "student.embed"}, {RT_WEIGHT_EXPERT_DOWN, 1, "student.layers.1."}, {RT_WEIGHT_HEAD, -1, "student.head"}};
     rt_job job;
     rt_step_report r;
     rt_error none = {0}, err = {0};

@@ -73,50 +73,76 @@ static rt_status check_demands(const rt_json *root, rt_error *err) {
     return RT_OK;
 }
 
-/* Attention over a window equals full attention as long as no sequence is longer than the window. */
-static rt_status check_window(const rt_json *root, const rt_model_config *c, rt_error *err) {
-    int64_t window = c->arch->sliding_window;
-    if (window == RT_NO_KEY) return RT_OK;
-    if (rt_json_has(root, "sliding_window")) RT_TRY(rt_json_int(root, "sliding_window", 1, INT64_MAX, &window, err));
-    else if (json_object_get(root->value, "sliding_window")) window = 0;
-    if (window == 0 || window >= c->max_position) return RT_OK;
-    return rt_fail(err, RT_E_UNSUPPORTED, "%s: sliding_window: found %lld, expected null or at least max_position_embeddings "
-                   "(%lld): only full attention is computed", root->file, (long long)window, (long long)c->max_position);
+/* Attention over a window equals full attention as long as no sequence is longer than the window: the model's builder sees to
+ * that (model/model.h). */
+static rt_status read_window(const rt_json *root, rt_model_config *c, rt_error *err) {
+    bool used = c->arch->window == RT_WINDOW_PLAIN;
+    if (c->arch->window == RT_WINDOW_SWITCHED && rt_json_has(root, "use_sliding_window"))
+        RT_TRY(rt_json_bool(root, "use_sliding_window", &used, err));
+    if (!used) return RT_OK;
+    c->sliding_window = at(root, "sliding_window").value ? 0 : c->arch->sliding_window; /* null says none */
+    return rt_json_has(root, "sliding_window") ? rt_json_int(root, "sliding_window", 1, INT32_MAX, &c->sliding_window, err) : RT_OK;
 }
 
 /* -------------------------------------------------------------------- sizes */
 
-static const struct {
+typedef struct size {
     const char *key;
     size_t field;
-    bool moe; /* asked of mixtures only */
-} sizes[] = {
-    {"vocab_size", offsetof(rt_model_config, vocab_size), false},
-    {"hidden_size", offsetof(rt_model_config, hidden_size), false},
-    {"num_hidden_layers", offsetof(rt_model_config, layers), false},
-    {"num_attention_heads", offsetof(rt_model_config, heads), false},
-    {"intermediate_size", offsetof(rt_model_config, ffn_size), false},
-    {"max_position_embeddings", offsetof(rt_model_config, max_position), false},
-    {"num_local_experts", offsetof(rt_model_config, experts), true},
-    {"num_experts_per_tok", offsetof(rt_model_config, experts_per_token), true},
-};
-static rt_status read_sizes(const rt_json *root, rt_model_config *c, rt_error *err) {
-    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
-        if (sizes[i].moe && !c->arch->moe) continue;
-        RT_TRY(rt_json_int(root, sizes[i].key, 1, INT32_MAX, (int64_t *)((char *)c + sizes[i].field), err));
-    }
+} size;
+static rt_status read_list(const rt_json *root, const size *list, size_t count, rt_model_config *c, rt_error *err) {
+    for (size_t i = 0; i < count; i++) RT_TRY(rt_json_int(root, list[i].key, 1, INT32_MAX, (int64_t *)((char *)c + list[i].field), err));
+    return RT_OK;
+}
+static const size sizes[] = {{"vocab_size", offsetof(rt_model_config, vocab_size)},
+                             {"hidden_size", offsetof(rt_model_config, hidden_size)},
+                             {"num_hidden_layers", offsetof(rt_model_config, layers)},
+                             {"num_attention_heads", offsetof(rt_model_config, heads)},
+                             {"max_position_embeddings", offsetof(rt_model_config, max_position)}};
+
+static rt_status read_heads(const rt_json *root, rt_model_config *c, rt_error *err) {
     c->kv_heads = c->heads;
     if (rt_json_has(root, "num_key_value_heads"))
         RT_TRY(rt_json_int(root, "num_key_value_heads", 1, INT32_MAX, &c->kv_heads, err));
-    c->head_dim = c->hidden_size / c->heads;
+    c->head_dim = c->arch->head_dim ? c->arch->head_dim : c->hidden_size / c->heads;
     if (rt_json_has(root, "head_dim")) return rt_json_int(root, "head_dim", 1, INT32_MAX, &c->head_dim, err);
-    if (c->hidden_size % c->heads == 0) return RT_OK;
+    if (c->arch->head_dim || c->hidden_size % c->heads == 0) return RT_OK;
     return rt_fail(err, RT_E_INPUT, "%s: hidden_size %lld is not a multiple of num_attention_heads %lld, and there is no head_dim",
                    root->file, (long long)c->hidden_size, (long long)c->heads);
 }
 
+/* Which layers of a mixture are dense: those listed, and those that decoder_sparse_step skips. */
+static rt_status read_dense_layers(const rt_json *root, rt_model_config *c, rt_error *err) {
+    rt_json list, item;
+    int64_t step = 1, layer;
+    if (rt_json_has(root, "decoder_sparse_step")) RT_TRY(rt_json_int(root, "decoder_sparse_step", 1, INT32_MAX, &step, err));
+    for (int64_t l = 0; l < c->layers && l < RT_MAX_LAYERS; l++)
+        if ((l + 1) % step) c->dense[l / 64] |= 1ull << (l % 64);
+    if (!rt_json_has(root, "mlp_only_layers")) return RT_OK;
+    RT_TRY(rt_json_array(root, "mlp_only_layers", &list, err));
+    for (size_t i = 0; i < rt_json_count(&list); i++) {
+        RT_TRY(rt_json_item(&list, i, JSON_INTEGER, &item, err));
+        RT_TRY(rt_json_as_int(&item, 0, c->layers - 1 < RT_MAX_LAYERS - 1 ? c->layers - 1 : RT_MAX_LAYERS - 1, &layer, err));
+        c->dense[layer / 64] |= 1ull << (layer % 64);
+    }
+    return RT_OK;
+}
+static rt_status read_feed_forward(const rt_json *root, rt_model_config *c, rt_error *err) {
+    const rt_arch *a = c->arch;
+    if (!a->moe) return rt_json_int(root, "intermediate_size", 1, INT32_MAX, &c->ffn_size, err);
+    RT_TRY(rt_json_int(root, a->expert_size_key, 1, INT32_MAX, &c->ffn_size, err));
+    RT_TRY(rt_json_int(root, a->experts_key, 1, INT32_MAX, &c->experts, err));
+    RT_TRY(rt_json_int(root, "num_experts_per_tok", 1, INT32_MAX, &c->experts_per_token, err));
+    if (a->norm_topk_key && rt_json_has(root, a->norm_topk_key)) RT_TRY(rt_json_bool(root, a->norm_topk_key, &c->norm_topk, err));
+    if (a->shared_expert) RT_TRY(rt_json_int(root, "shared_expert_intermediate_size", 1, INT32_MAX, &c->shared_size, err));
+    if (!a->dense_layers) return RT_OK;
+    if (rt_json_has(root, "intermediate_size")) RT_TRY(rt_json_int(root, "intermediate_size", 0, INT32_MAX, &c->dense_ffn_size, err));
+    return read_dense_layers(root, c, err);
+}
+
 static rt_status read_options(const rt_json *root, rt_model_config *c, rt_error *err) {
     RT_TRY(rt_json_real(root, "rms_norm_eps", &c->norm_eps, err));
+    if (c->qkv_bias && rt_json_has(root, "qkv_bias")) RT_TRY(rt_json_bool(root, "qkv_bias", &c->qkv_bias, err));
     if (rt_json_has(root, "tie_word_embeddings"))
         RT_TRY(rt_json_bool(root, "tie_word_embeddings", &c->tie_embeddings, err));
     if (c->arch->moe && rt_json_has(root, "router_aux_loss_coef"))
@@ -135,9 +161,9 @@ static rt_status read_id(const rt_json *root, const char *key, int64_t fallback,
     return rt_json_as_int(&first, 0, INT32_MAX, id, err);
 }
 static rt_status read_ids(const rt_json *root, rt_model_config *c, rt_error *err) {
-    RT_TRY(read_id(root, "bos_token_id", 1, &c->bos_id, err)); /* transformers' defaults for these families */
-    RT_TRY(read_id(root, "eos_token_id", 2, &c->eos_id, err));
-    return read_id(root, "pad_token_id", -1, &c->pad_id, err);
+    RT_TRY(read_id(root, "bos_token_id", c->arch->bos_id, &c->bos_id, err));
+    RT_TRY(read_id(root, "eos_token_id", c->arch->eos_id, &c->eos_id, err));
+    return read_id(root, "pad_token_id", c->arch->pad_id, &c->pad_id, err);
 }
 
 /* --------------------------------------------------------------------- rope */
@@ -171,26 +197,36 @@ static rt_status read_rope(const rt_json *root, rt_model_config *c, rt_error *er
 
 /* ---------------------------------------------------------------------- all */
 
-static rt_status read_all(const rt_json *root, rt_model_config *c, rt_error *err) {
+/* The object that describes the language model: the root, or a part of it where the file describes more. */
+static rt_status find_part(rt_json *levels, const char *const *path, const rt_json **part, rt_error *err) {
+    for (; *path; levels++, path++) RT_TRY(rt_json_object(levels, *path, levels + 1, err));
+    *part = levels;
+    return RT_OK;
+}
+static rt_status read_all(rt_json *levels, rt_model_config *c, rt_error *err) {
     const rt_arch *arch;
-    RT_TRY(read_family(root, &arch, err));
+    const rt_json *part;
+    RT_TRY(read_family(levels, &arch, err));
+    RT_TRY(find_part(levels, arch->config_path, &part, err));
     *c = rt_model_config_default(arch);
-    RT_TRY(check_demands(root, err));
-    RT_TRY(read_sizes(root, c, err));
-    RT_TRY(read_options(root, c, err));
-    RT_TRY(read_rope(root, c, err));
-    RT_TRY(read_ids(root, c, err));
-    RT_TRY(check_window(root, c, err));
+    RT_TRY(check_demands(part, err));
+    RT_TRY(read_list(part, sizes, sizeof sizes / sizeof *sizes, c, err));
+    RT_TRY(read_heads(part, c, err));
+    RT_TRY(read_feed_forward(part, c, err));
+    RT_TRY(read_options(part, c, err));
+    RT_TRY(read_rope(part, c, err));
+    RT_TRY(read_ids(part, c, err));
+    RT_TRY(read_window(part, c, err));
     rt_error why = {0};
     if (rt_model_config_check(c, &why) == RT_OK) return RT_OK;
-    return rt_fail(err, RT_E_INPUT, "%s: %s", root->file, why.text);
+    return rt_fail(err, RT_E_INPUT, "%s: %s", levels->file, why.text);
 }
 
 rt_status rt_hf_config_read(const char *path, rt_model_config *out, rt_error *err) {
     json_t *value;
     RT_TRY(rt_json_load(path, 1 << 20, &value, err));
-    rt_json root = rt_json_root(value, path);
-    rt_status status = json_is_object(value) ? read_all(&root, out, err) : rt_json_fail(&root, err, "expected an object");
+    rt_json levels[4] = {rt_json_root(value, path)};
+    rt_status status = json_is_object(value) ? read_all(levels, out, err) : rt_json_fail(levels, err, "expected an object");
     json_decref(value);
     return status;
 }

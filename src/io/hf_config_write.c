@@ -1,5 +1,4 @@
-/* hf_config_write.c - rt_model_config -> config.json and generation_config.json, keys in alphabetical order as
- * transformers writes them. */
+/* hf_config_write.c - rt_model_config -> config.json and generation_config.json. */
 #include <retort/base/json.h>
 #include <retort/io/hf.h>
 
@@ -37,8 +36,33 @@ static json_t *rope_scaling(const rt_rope_scaling *r) {
     return NULL;
 }
 
+static json_t *dense_layers(const rt_model_config *c) {
+    json_t *a = json_array();
+    for (int64_t l = 0; a && l < c->layers; l++)
+        if (!rt_model_mixture(c, l) && json_array_append_new(a, json_integer(l)) != 0) json_decref(a), a = NULL;
+    return a;
+}
+static void put_mixture(object *o, const rt_model_config *c) {
+    const rt_arch *a = c->arch;
+    put(o, a->experts_key, json_integer(c->experts));
+    put(o, a->expert_size_key, json_integer(c->ffn_size));
+    put(o, "num_experts_per_tok", json_integer(c->experts_per_token));
+    put(o, "output_router_logits", json_false());
+    put(o, "router_aux_loss_coef", json_real(c->router_aux_coef));
+    if (a->norm_topk_key) put(o, a->norm_topk_key, json_boolean(c->norm_topk));
+    else put(o, "router_jitter_noise", json_real(0));
+    if (a->shared_expert) put(o, "shared_expert_intermediate_size", json_integer(c->shared_size));
+    if (!a->dense_layers) return;
+    put(o, "decoder_sparse_step", json_integer(1));
+    put(o, "intermediate_size", json_integer(c->dense_ffn_size));
+    put(o, "mlp_only_layers", dense_layers(c));
+}
+static void put_window(object *o, const rt_model_config *c) {
+    if (c->arch->window == RT_WINDOW_NONE) return;
+    if (c->arch->window == RT_WINDOW_SWITCHED) put(o, "use_sliding_window", json_boolean(c->sliding_window > 0));
+    put(o, "sliding_window", c->sliding_window ? json_integer(c->sliding_window) : json_null());
+}
 static void put_sizes(object *o, const rt_model_config *c) {
-    put(o, "architectures", json_pack("[s]", c->arch->hf_class));
     put(o, "attention_bias", json_false());
     put(o, "attention_dropout", json_real(0));
     put(o, "bos_token_id", id_or_null(c->bos_id));
@@ -46,28 +70,35 @@ static void put_sizes(object *o, const rt_model_config *c) {
     put(o, "head_dim", json_integer(c->head_dim));
     put(o, "hidden_act", json_string("silu"));
     put(o, "hidden_size", json_integer(c->hidden_size));
-    put(o, "intermediate_size", json_integer(c->ffn_size));
+    if (c->arch->moe) put_mixture(o, c);
+    else put(o, "intermediate_size", json_integer(c->ffn_size));
     put(o, "max_position_embeddings", json_integer(c->max_position));
-    put(o, "model_type", json_string(c->arch->name));
     put(o, "num_attention_heads", json_integer(c->heads));
-    if (c->arch->moe) put(o, "num_experts_per_tok", json_integer(c->experts_per_token));
     put(o, "num_hidden_layers", json_integer(c->layers));
     put(o, "num_key_value_heads", json_integer(c->kv_heads));
-    if (c->arch->moe) put(o, "num_local_experts", json_integer(c->experts));
 }
 static void put_options(object *o, const rt_model_config *c, rt_dtype dtype) {
-    if (c->arch->moe) put(o, "output_router_logits", json_false());
     put(o, "pad_token_id", id_or_null(c->pad_id));
+    if (c->arch->shared_expert && c->arch->names[RT_WEIGHT_QUERY_BIAS]) put(o, "qkv_bias", json_boolean(c->qkv_bias));
     put(o, "rms_norm_eps", json_real(c->norm_eps));
     put(o, "rope_scaling", rope_scaling(&c->rope));
     put(o, "rope_theta", json_real(c->rope_theta));
-    if (c->arch->moe) put(o, "router_aux_loss_coef", json_real(c->router_aux_coef));
-    if (c->arch->moe) put(o, "router_jitter_noise", json_real(0));
-    if (c->arch->sliding_window != RT_NO_KEY) put(o, "sliding_window", json_null());
+    put_window(o, c);
     put(o, "tie_word_embeddings", json_boolean(c->tie_embeddings));
     put(o, "torch_dtype", json_string(torch_name(dtype)));
     put(o, "use_cache", json_true());
     put(o, "vocab_size", json_integer(c->vocab_size));
+}
+/* Where the family describes its language model inside a larger description: {"a": {"b": inner}}. */
+static void nest(object *o, const char *const *path, json_t *inner) {
+    if (!path[1]) {
+        put(o, path[0], inner);
+        return;
+    }
+    object next = {.value = json_object()};
+    nest(&next, path + 1, inner);
+    o->failed |= next.failed;
+    put(o, path[0], next.value);
 }
 
 static rt_status save(const char *path, object *o, rt_error *err) {
@@ -76,9 +107,13 @@ static rt_status save(const char *path, object *o, rt_error *err) {
     return s;
 }
 rt_status rt_hf_config_write(const char *path, const rt_model_config *c, rt_dtype dtype, rt_error *err) {
-    object o = {.value = json_object()};
-    put_sizes(&o, c);
-    put_options(&o, c, dtype);
+    object o = {.value = json_object()}, inner = {.value = c->arch->config_path[0] ? json_object() : o.value};
+    put_sizes(&inner, c);
+    put_options(&inner, c, dtype);
+    o.failed = inner.failed;
+    if (c->arch->config_path[0]) nest(&o, c->arch->config_path, inner.value);
+    put(&o, "architectures", json_pack("[s]", c->arch->hf_class));
+    put(&o, "model_type", json_string(c->arch->name));
     return save(path, &o, err);
 }
 rt_status rt_hf_generation_config_write(const char *path, const rt_model_config *c, rt_error *err) {

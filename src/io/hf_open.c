@@ -175,9 +175,22 @@ static bool ends_with(const char *text, const char *end) {
     size_t n = strlen(text), k = strlen(end);
     return n >= k && strcmp(text + n - k, end) == 0;
 }
+/* The name without the family's prefix; NULL if it has another. */
+static const char *local_name(const rt_hf *m, const char *name) {
+    const char *prefix = m->config.arch->prefix;
+    size_t n = prefix ? strlen(prefix) : 0;
+    return n == 0 || strncmp(name, prefix, n) == 0 ? name + n : NULL;
+}
+/* Of a larger model, what its language model does not own: towers for sound and pictures, a speaker. */
+static bool of_another_part(const rt_hf *m, const listed *l) {
+    const char *name = local_name(m, l->name);
+    if (!m->config.arch->prefix) return false;
+    return !name || (strncmp(name, "model.", 6) != 0 && strncmp(name, "lm_head.", 8) != 0);
+}
 /* A tied head that was stored all the same says nothing new, if it is the embedding. */
 static bool copy_of_embedding(const rt_hf *m, const listed *l) {
-    if (!m->config.tie_embeddings || strcmp(l->name, m->config.arch->names[RT_WEIGHT_HEAD]) != 0) return false;
+    const char *name = local_name(m, l->name);
+    if (!m->config.tie_embeddings || !name || strcmp(name, m->config.arch->names[RT_WEIGHT_HEAD]) != 0) return false;
     const rt_tensor *e = m->weights[0];
     return l->tensor->dtype == e->dtype && rt_tensor_same_shape(l->tensor, e) &&
            memcmp(l->tensor->data, e->data, rt_tensor_bytes(e)) == 0;
@@ -187,7 +200,7 @@ static rt_status check_leftovers(rt_hf *m, rt_error *err) {
         const listed *l = &m->tensors[i];
         if (l->used) continue;
         /* rotary tables are f32 by definition and recomputed, whatever a checkpoint holds */
-        if (!ends_with(l->name, ".rotary_emb.inv_freq") && !copy_of_embedding(m, l))
+        if (!ends_with(l->name, ".rotary_emb.inv_freq") && !copy_of_embedding(m, l) && !of_another_part(m, l))
             return rt_fail(err, RT_E_INPUT, "%s: tensor %s is not explained by config.json (a %s with %lld layers%s)",
                            rt_safetensors_path(l->file), l->name, m->config.arch->name, (long long)m->config.layers,
                            m->config.tie_embeddings ? ", tied embeddings" : "");

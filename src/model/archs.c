@@ -9,17 +9,31 @@
     [RT_WEIGHT_VALUE] = LAYER "self_attn.v_proj.weight", [RT_WEIGHT_ATTN_OUT] = LAYER "self_attn.o_proj.weight",       \
     [RT_WEIGHT_FFN_NORM] = LAYER "post_attention_layernorm.weight", [RT_WEIGHT_FINAL_NORM] = "model.norm.weight",      \
     [RT_WEIGHT_HEAD] = "lm_head.weight"
+#define NAMES_BIAS                                                                                                     \
+    [RT_WEIGHT_QUERY_BIAS] = LAYER "self_attn.q_proj.bias", [RT_WEIGHT_KEY_BIAS] = LAYER "self_attn.k_proj.bias",      \
+    [RT_WEIGHT_VALUE_BIAS] = LAYER "self_attn.v_proj.bias"
+#define NAMES_QK_NORM                                                                                                  \
+    [RT_WEIGHT_QUERY_NORM] = LAYER "self_attn.q_norm.weight", [RT_WEIGHT_KEY_NORM] = LAYER "self_attn.k_norm.weight"
 #define NAMES_DENSE                                                                                                    \
     [RT_WEIGHT_FFN_GATE] = LAYER "mlp.gate_proj.weight", [RT_WEIGHT_FFN_UP] = LAYER "mlp.up_proj.weight",              \
     [RT_WEIGHT_FFN_DOWN] = LAYER "mlp.down_proj.weight"
+#define EXPERT LAYER "mlp.experts.%d."
+#define NAMES_EXPERTS                                                                                                  \
+    [RT_WEIGHT_ROUTER] = LAYER "mlp.gate.weight", [RT_WEIGHT_EXPERT_GATE] = EXPERT "gate_proj.weight",                 \
+    [RT_WEIGHT_EXPERT_UP] = EXPERT "up_proj.weight", [RT_WEIGHT_EXPERT_DOWN] = EXPERT "down_proj.weight"
+#define NAMES_SHARED                                                                                                   \
+    [RT_WEIGHT_SHARED_SCORE] = LAYER "mlp.shared_expert_gate.weight",                                                  \
+    [RT_WEIGHT_SHARED_GATE] = LAYER "mlp.shared_expert.gate_proj.weight",                                              \
+    [RT_WEIGHT_SHARED_UP] = LAYER "mlp.shared_expert.up_proj.weight",                                                  \
+    [RT_WEIGHT_SHARED_DOWN] = LAYER "mlp.shared_expert.down_proj.weight"
 #define MIXTRAL_EXPERT LAYER "block_sparse_moe.experts.%d."
 #define NAMES_MIXTRAL                                                                                                  \
-    [RT_WEIGHT_ROUTER] = LAYER "block_sparse_moe.gate.weight", [RT_WEIGHT_FFN_GATE] = MIXTRAL_EXPERT "w1.weight",      \
-    [RT_WEIGHT_FFN_UP] = MIXTRAL_EXPERT "w3.weight", [RT_WEIGHT_FFN_DOWN] = MIXTRAL_EXPERT "w2.weight"
+    [RT_WEIGHT_ROUTER] = LAYER "block_sparse_moe.gate.weight", [RT_WEIGHT_EXPERT_GATE] = MIXTRAL_EXPERT "w1.weight",   \
+    [RT_WEIGHT_EXPERT_UP] = MIXTRAL_EXPERT "w3.weight", [RT_WEIGHT_EXPERT_DOWN] = MIXTRAL_EXPERT "w2.weight"
+#define WEIGHTS(...) .names = {__VA_ARGS__}
 
 static const rt_arch archs[] = {
-#define RT_ARCH(name, hf_class, moe, norm_topk, theta, window, ...)                                                    \
-    {#name, hf_class, moe, norm_topk, theta, window, {__VA_ARGS__}},
+#define RT_ARCH(id, class, ...) {.name = #id, .hf_class = class, __VA_ARGS__},
 #include "archs.def"
 #undef RT_ARCH
 };

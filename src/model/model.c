@@ -36,6 +36,21 @@ static rt_ref norm(const builder *b, rt_ref x, rt_weight_kind kind, int layer, r
     return as(b, h, act(b, reader), role);
 }
 
+static rt_ref weight_if(const builder *b, rt_weight_kind kind, int layer) {
+    return rt_weights_find(b->w, kind, layer) < 0 ? RT_NULL : weight(b, kind, layer);
+}
+static rt_ref queries_keys_values(const builder *b, rt_ref h, int l, rt_prec p) {
+    rt_ref w[] = {weight(b, RT_WEIGHT_QUERY, l), weight(b, RT_WEIGHT_KEY, l), weight(b, RT_WEIGHT_VALUE, l)};
+    rt_ref bias[] = {weight_if(b, RT_WEIGHT_QUERY_BIAS, l), weight_if(b, RT_WEIGHT_KEY_BIAS, l), weight_if(b, RT_WEIGHT_VALUE_BIAS, l)};
+    return rt_linear_cat(b->g, h, w, bias, 3, p, "qkv");
+}
+static rt_ref qk_norm(const builder *b, rt_ref qkv, int l) {
+    const rt_model_config *c = &b->w->config;
+    rt_dtype a = act(b, rt_role_attention);
+    if (c->arch->qk_norm == RT_QK_NORM_NONE) return qkv;
+    return rt_qk_norm(b->g, qkv, weight(b, RT_WEIGHT_QUERY_NORM, l), weight(b, RT_WEIGHT_KEY_NORM, l), c->heads * c->head_dim,
+                      c->kv_heads * c->head_dim, c->norm_eps, rt_role_prec(b->p, rt_role_norm, a, a), "qk_norm");
+}
 static rt_ref attention(const builder *b, rt_ref x, int l) {
     const rt_model_config *c = &b->w->config;
     rt_dtype a = act(b, rt_role_attention);
@@ -43,21 +58,32 @@ static rt_ref attention(const builder *b, rt_ref x, int l) {
     rows.weight = RT_NONE;
     out.out = act(b, rt_role_residual);
     rt_ref h = norm(b, x, RT_WEIGHT_ATTN_NORM, l, rt_role_attention, "attn_norm");
-    rt_ref qkv = rt_linear_cat(b->g, h, (rt_ref[]){weight(b, RT_WEIGHT_QUERY, l), weight(b, RT_WEIGHT_KEY, l), weight(b, RT_WEIGHT_VALUE, l)}, NULL, 3, p, "qkv");
+    rt_ref qkv = qk_norm(b, queries_keys_values(b, h, l, p), l);
     qkv = rt_rope(b->g, qkv, b->in.position, b->cos, b->sin, c->heads + c->kv_heads, c->head_dim, rows, "rope");
     rt_heads heads = {.heads = c->heads, .kv_heads = c->kv_heads, .head_dim = c->head_dim, .max_length = b->o->length};
     rt_ref y = rt_attention(b->g, qkv, b->in.start, heads, rows, "attention");
     return rt_linear_residual(b->g, y, weight(b, RT_WEIGHT_ATTN_OUT, l), x, out, "attn_out");
 }
 
-static rt_ref dense(const builder *b, rt_ref x, int l) {
+/* down(swiglu(gate_up h)), plus a residual unless it is null. The kinds gate, up, down follow each other. */
+static rt_ref feed_forward(const builder *b, rt_ref h, rt_ref residual, rt_weight_kind gate, int l, const char *const roles[3]) {
     rt_dtype a = act(b, rt_role_expert);
     rt_prec p = rt_role_prec(b->p, rt_role_expert, a, a), rows = p, out = p;
     rows.weight = RT_NONE;
     out.out = act(b, rt_role_residual);
-    rt_ref h = norm(b, x, RT_WEIGHT_FFN_NORM, l, rt_role_expert, "ffn_norm");
-    rt_ref gate_up = rt_linear_cat(b->g, h, (rt_ref[]){weight(b, RT_WEIGHT_FFN_GATE, l), weight(b, RT_WEIGHT_FFN_UP, l)}, NULL, 2, p, "gate_up");
-    return rt_linear_residual(b->g, rt_swiglu(b->g, gate_up, rows, "swiglu"), weight(b, RT_WEIGHT_FFN_DOWN, l), x, out, "down");
+    rt_ref gate_up = rt_linear_cat(b->g, h, (rt_ref[]){weight(b, gate, l), weight(b, gate + 1, l)}, NULL, 2, p, roles[0]);
+    return rt_linear_residual(b->g, rt_swiglu(b->g, gate_up, rows, roles[1]), weight(b, gate + 2, l), residual, out, roles[2]);
+}
+static rt_ref dense(const builder *b, rt_ref x, int l) {
+    static const char *const roles[] = {"gate_up", "swiglu", "down"};
+    return feed_forward(b, norm(b, x, RT_WEIGHT_FFN_NORM, l, rt_role_expert, "ffn_norm"), x, RT_WEIGHT_FFN_GATE, l, roles);
+}
+/* The expert that every token meets, by the share sigmoid(score(h)) (Qwen2-MoE). */
+static rt_ref shared_expert(const builder *b, rt_ref h, int l) {
+    static const char *const roles[] = {"shared.gate_up", "shared.swiglu", "shared.down"};
+    rt_prec p = rt_role_prec(b->p, rt_role_expert, act(b, rt_role_expert), act(b, rt_role_residual));
+    rt_ref y = feed_forward(b, h, RT_NULL, RT_WEIGHT_SHARED_GATE, l, roles);
+    return rt_gate(b->g, h, weight(b, RT_WEIGHT_SHARED_SCORE, l), y, p, "shared.gate");
 }
 
 static rt_ref mixture(const builder *b, rt_ref x, int l) {
@@ -74,8 +100,10 @@ static rt_ref mixture(const builder *b, rt_ref x, int l) {
     out->weights = r.weights;
     out->ids = r.ids;
     rt_prec p = rt_role_prec(b->p, rt_role_expert, act(b, rt_role_expert), residual), sum = {residual, RT_NONE, wide, residual, wide};
-    rt_ref y = rt_experts(b->g, as(b, h, act(b, rt_role_expert), "experts_in"), r, b->in.valid, weight(b, RT_WEIGHT_FFN_GATE, l),
-                          weight(b, RT_WEIGHT_FFN_DOWN, l), b->o->trace ? &out->trace : NULL, p, "experts");
+    h = as(b, h, act(b, rt_role_expert), "experts_in");
+    rt_ref y = rt_experts(b->g, h, r, b->in.valid, weight(b, RT_WEIGHT_EXPERT_GATE, l), weight(b, RT_WEIGHT_EXPERT_DOWN, l),
+                          b->o->trace ? &out->trace : NULL, p, "experts");
+    if (c->shared_size > 0) y = rt_add(b->g, y, shared_expert(b, h, l), sum, "shared");
     return rt_add(b->g, x, y, sum, "residual");
 }
 
@@ -95,8 +123,8 @@ static void forward(const builder *b) {
         rt_graph_segment(b->g, b->o->recompute);
         rt_graph_scope(b->g, "layers.%d", l);
         x = attention(b, x, l);
-        x = c->experts ? mixture(b, x, l) : dense(b, x, l);
-        if (c->experts) publish(b, &b->m->layers[l]);
+        x = rt_model_mixture(c, l) ? mixture(b, x, l) : dense(b, x, l);
+        if (rt_model_mixture(c, l)) publish(b, &b->m->layers[l]);
     }
     rt_graph_segment(b->g, false);
     rt_graph_scope(b->g, "%s", "");
@@ -138,12 +166,18 @@ static rt_status tables(builder *b, rt_error *err) {
     return RT_OK;
 }
 
+static rt_status check_length(const rt_model_config *c, int64_t length, rt_error *err) {
+    if (length > c->max_position)
+        return rt_fail(err, RT_E_CONFIG, "sequence length %lld is beyond the model's %lld positions", (long long)length, (long long)c->max_position);
+    if (length <= rt_model_longest(c)) return RT_OK;
+    return rt_fail(err, RT_E_UNSUPPORTED, "sequence length %lld is beyond the model's sliding window of %lld tokens: only full attention is computed",
+                   (long long)length, (long long)c->sliding_window);
+}
 rt_status rt_model_build(rt_graph *g, const rt_weights *w, const rt_weights *grads, bool variable, const rt_precision *p,
                          const rt_model_options *o, rt_model_inputs in, rt_model *m, rt_error *err) {
     *m = (rt_model){0};
     builder b = {g, w, grads, variable, p, o, in, m, RT_NULL, RT_NULL};
-    if (o->length > w->config.max_position)
-        return rt_fail(err, RT_E_CONFIG, "sequence length %lld is beyond the model's %lld positions", (long long)o->length, (long long)w->config.max_position);
+    RT_TRY(check_length(&w->config, o->length, err));
     RT_TRY(tables(&b, err));
     forward(&b);
     return rt_graph_status(g) == RT_OK ? RT_OK : rt_fail(err, rt_graph_status(g), "%s", rt_graph_error(g));

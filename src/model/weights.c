@@ -6,26 +6,31 @@
 #include <string.h>
 
 static const rt_role roles[RT_WEIGHT_KINDS] = {
-    [RT_WEIGHT_EMBED] = rt_role_embedding, [RT_WEIGHT_ATTN_NORM] = rt_role_norm,    [RT_WEIGHT_QUERY] = rt_role_attention,
-    [RT_WEIGHT_KEY] = rt_role_attention,   [RT_WEIGHT_VALUE] = rt_role_attention,   [RT_WEIGHT_ATTN_OUT] = rt_role_attention,
-    [RT_WEIGHT_FFN_NORM] = rt_role_norm,   [RT_WEIGHT_ROUTER] = rt_role_router,     [RT_WEIGHT_FFN_GATE] = rt_role_expert,
-    [RT_WEIGHT_FFN_UP] = rt_role_expert,   [RT_WEIGHT_FFN_DOWN] = rt_role_expert,   [RT_WEIGHT_FINAL_NORM] = rt_role_norm,
+    [RT_WEIGHT_EMBED] = rt_role_embedding,     [RT_WEIGHT_ATTN_NORM] = rt_role_norm,      [RT_WEIGHT_QUERY] = rt_role_attention,
+    [RT_WEIGHT_KEY] = rt_role_attention,       [RT_WEIGHT_VALUE] = rt_role_attention,     [RT_WEIGHT_QUERY_BIAS] = rt_role_attention,
+    [RT_WEIGHT_KEY_BIAS] = rt_role_attention,  [RT_WEIGHT_VALUE_BIAS] = rt_role_attention, [RT_WEIGHT_QUERY_NORM] = rt_role_norm,
+    [RT_WEIGHT_KEY_NORM] = rt_role_norm,       [RT_WEIGHT_ATTN_OUT] = rt_role_attention,  [RT_WEIGHT_FFN_NORM] = rt_role_norm,
+    [RT_WEIGHT_FFN_GATE] = rt_role_expert,     [RT_WEIGHT_FFN_UP] = rt_role_expert,       [RT_WEIGHT_FFN_DOWN] = rt_role_expert,
+    [RT_WEIGHT_ROUTER] = rt_role_router,       [RT_WEIGHT_SHARED_SCORE] = rt_role_expert, [RT_WEIGHT_SHARED_GATE] = rt_role_expert,
+    [RT_WEIGHT_SHARED_UP] = rt_role_expert,    [RT_WEIGHT_SHARED_DOWN] = rt_role_expert,  [RT_WEIGHT_EXPERT_GATE] = rt_role_expert,
+    [RT_WEIGHT_EXPERT_UP] = rt_role_expert,    [RT_WEIGHT_EXPERT_DOWN] = rt_role_expert,  [RT_WEIGHT_FINAL_NORM] = rt_role_norm,
     [RT_WEIGHT_HEAD] = rt_role_head};
 
 static bool stacked(const rt_weights *w, const rt_slot *s) {
-    return w->config.experts > 0 && (s->kind == RT_WEIGHT_FFN_GATE || s->kind == RT_WEIGHT_FFN_DOWN);
+    (void)w;
+    return s->kind == RT_WEIGHT_EXPERT_GATE || s->kind == RT_WEIGHT_EXPERT_DOWN;
 }
 /* Of the files' weights, those that open a slot: expert 0's gate opens gate_up, its down opens down. */
-static bool opens_slot(const rt_weight_spec *s) { return s->expert < 0 || (s->expert == 0 && s->kind != RT_WEIGHT_FFN_UP); }
+static bool opens_slot(const rt_weight_spec *s) { return s->expert < 0 || (s->expert == 0 && s->kind != RT_WEIGHT_EXPERT_UP); }
 
 static rt_tensor slot_shape(const rt_model_config *c, const rt_weight_spec *s, rt_dtype t) {
     if (s->expert < 0) return rt_tensor_make(t, s->ndim, s->dim, NULL);
-    int64_t rows = s->kind == RT_WEIGHT_FFN_GATE ? 2 * c->ffn_size : c->ffn_size;
+    int64_t rows = s->kind == RT_WEIGHT_EXPERT_GATE ? 2 * c->ffn_size : c->ffn_size;
     return rt_tensor_3d(t, NULL, c->experts, rows, c->hidden_size);
 }
 static const char *slot_name(rt_weights *w, const rt_weight_spec *s) {
     if (s->expert < 0) return rt_arena_strdup(&w->arena, s->name);
-    return rt_arena_printf(&w->arena, "layers.%d.experts.%s", s->layer, s->kind == RT_WEIGHT_FFN_GATE ? "gate_up" : "down");
+    return rt_arena_printf(&w->arena, "layers.%d.experts.%s", s->layer, s->kind == RT_WEIGHT_EXPERT_GATE ? "gate_up" : "down");
 }
 
 rt_status rt_weights_layout(rt_weights *w, const rt_model_config *c, const rt_precision *p, rt_error *err) {
@@ -96,12 +101,24 @@ static void put(rt_tensor *t, int64_t i, double x) {
     default: ((float *)t->data)[i] = (float)x;
     }
 }
+/* Standard deviation of a kind; what writes into the residual stream is divided by sqrt(2 layers). */
+static double deviation(rt_weight_kind k, int64_t layers) {
+    switch (k) {
+    case RT_WEIGHT_QUERY_BIAS:
+    case RT_WEIGHT_KEY_BIAS:
+    case RT_WEIGHT_VALUE_BIAS: return 0;
+    case RT_WEIGHT_ATTN_OUT:
+    case RT_WEIGHT_FFN_DOWN:
+    case RT_WEIGHT_SHARED_DOWN:
+    case RT_WEIGHT_EXPERT_DOWN: return 0.02 * (1 / sqrt(2.0 * (double)layers));
+    default: return 0.02;
+    }
+}
 void rt_weights_init(rt_weights *w, uint64_t seed) {
-    double output = 1 / sqrt(2.0 * (double)w->config.layers);
     for (int64_t k = 0; k < w->count; k++) {
         rt_slot *s = &w->slots[k];
         rt_rng r = rt_rng_make(seed, s->name, 0);
-        double scale = s->kind == RT_WEIGHT_ATTN_OUT || s->kind == RT_WEIGHT_FFN_DOWN ? 0.02 * output : 0.02;
+        double scale = deviation(s->kind, w->config.layers);
         for (int64_t i = 0, n = rt_tensor_count(&s->t); i < n; i++)
             put(&s->t, i, s->role == rt_role_norm ? 1.0 : scale * rt_rng_normal(r, (uint64_t)i));
     }
@@ -112,11 +129,11 @@ void rt_weights_init(rt_weights *w, uint64_t seed) {
 /* Where weight `spec` of a file stands in its slot: slot index and, when stacked, the element offset of its block. */
 static int64_t place(const rt_weights *w, const rt_weight_spec *spec, int64_t *offset) {
     int64_t F = w->config.ffn_size, D = w->config.hidden_size;
-    bool down = spec->kind == RT_WEIGHT_FFN_DOWN;
+    bool down = spec->kind == RT_WEIGHT_EXPERT_DOWN;
     *offset = 0;
     if (spec->expert < 0) return rt_weights_find(w, spec->kind, spec->layer);
-    *offset = down ? spec->expert * F * D : spec->expert * 2 * F * D + (spec->kind == RT_WEIGHT_FFN_UP ? F * D : 0);
-    return rt_weights_find(w, down ? RT_WEIGHT_FFN_DOWN : RT_WEIGHT_FFN_GATE, spec->layer);
+    *offset = down ? spec->expert * F * D : spec->expert * 2 * F * D + (spec->kind == RT_WEIGHT_EXPERT_UP ? F * D : 0);
+    return rt_weights_find(w, down ? RT_WEIGHT_EXPERT_DOWN : RT_WEIGHT_EXPERT_GATE, spec->layer);
 }
 
 static void transpose(const char *from, int64_t rows, int64_t columns, char *to, size_t size) {
@@ -131,7 +148,7 @@ static rt_status copy_one(rt_weights *w, const rt_weight_spec *spec, const rt_te
         return rt_fail(err, RT_E_DTYPE, "%s is %s, the precision policy says %s", spec->name, rt_dtype_name(from->dtype), rt_dtype_name(s->t.dtype));
     size_t size = rt_dtype_size(s->t.dtype);
     char *to = (char *)s->t.data + (size_t)offset * size;
-    if (spec->expert >= 0 && spec->kind == RT_WEIGHT_FFN_DOWN) transpose(from->data, spec->dim[0], spec->dim[1], to, size);
+    if (spec->expert >= 0 && spec->kind == RT_WEIGHT_EXPERT_DOWN) transpose(from->data, spec->dim[0], spec->dim[1], to, size);
     else memcpy(to, from->data, rt_tensor_bytes(from));
     return RT_OK;
 }
@@ -171,7 +188,7 @@ rt_tensor rt_weights_get(const rt_weights *w, int64_t i, void *buffer) {
     const rt_slot *s = &w->slots[place(w, &spec, &offset)];
     size_t size = rt_dtype_size(s->t.dtype);
     rt_tensor t = rt_tensor_make(s->t.dtype, spec.ndim, spec.dim, (char *)s->t.data + (size_t)offset * size);
-    if (spec.expert < 0 || spec.kind != RT_WEIGHT_FFN_DOWN) return t;
+    if (spec.expert < 0 || spec.kind != RT_WEIGHT_EXPERT_DOWN) return t;
     transpose(t.data, spec.dim[1], spec.dim[0], buffer, size);
     t.data = buffer;
     return t;

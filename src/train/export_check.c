@@ -107,7 +107,7 @@ static void choose_ids(probe *p, const rt_model_config *c) {
     for (int i = 0; i < PROBE; i++) p->random[i] = (int32_t)rt_rng_below(r, (uint64_t)i, (uint64_t)c->vocab_size);
     p->ids = p->o->probe ? p->o->probe : p->random;
     p->count = p->o->probe ? p->o->probe_ids : PROBE;
-    p->T = c->max_position < PROBE_T ? c->max_position : PROBE_T;
+    p->T = rt_model_longest(c) < PROBE_T ? rt_model_longest(c) : PROBE_T;
 }
 
 /* Choices of the source that the export does not make. */

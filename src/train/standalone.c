@@ -53,7 +53,7 @@ static double job_temperature(const rt_job *job) {
 
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 static void defaults(rt_standalone *s) {
-    int64_t longest = s->model.weights.config.max_position;
+    int64_t longest = rt_model_longest(&s->model.weights.config);
     if (s->o.T == 0) s->o.T = s->from_checkpoint ? s->job.data.sequence_length : least(1024, longest);
     if (s->o.batch == 0) s->o.batch = s->from_checkpoint ? s->job.data.batch : (2048 + s->o.T - 1) / s->o.T;
     if (s->o.temperature == 0) s->o.temperature = s->from_checkpoint ? job_temperature(&s->job) : 1;

@@ -2,7 +2,8 @@
  * one function; it holds no check, no dtype and no mode of its own.
  *
  *   block: x += o(attention(rope(qkv(norm x))));  x += ffn(norm x)   (dense: down(swiglu(gate_up)); MoE: router, experts)
- * Touvron et al. 2023 (Llama); Jiang et al. 2024 (Mixtral). */
+ * and, where the family has them: biases of q, k, v; norms of queries and keys before rope; a shared expert beside the routed.
+ * Touvron et al. 2023 (Llama); Jiang et al. 2024 (Mixtral); Yang et al. 2024, 2025 (Qwen2, Qwen3); Muennighoff et al. 2024 (OLMoE). */
 #ifndef RETORT_MODEL_MODEL_H
 #define RETORT_MODEL_MODEL_H
 #include <retort/graph/graph.h>
@@ -21,7 +22,7 @@ typedef struct rt_model_options {
     const rt_router_state *states; /* [layers] of the policy; NULL where it has none */
 } rt_model_options;
 
-typedef struct rt_model_layer { /* of an MoE layer; null references in a dense one */
+typedef struct rt_model_layer { /* of a layer with experts; null references in a dense one */
     rt_ref scores;  /* clean router logits f32 [N,E] */
     rt_ref used;    /* those that were routed by; `scores` itself for a neutral policy */
     rt_ref weights; /* f32 [N,k] */

@@ -11,7 +11,7 @@
 #include <retort/tensor/tensor.h>
 
 typedef struct rt_slot {
-    rt_weight_kind kind; /* FFN_GATE of an MoE layer: gate_up, stacked; FFN_DOWN: down, stacked and transposed */
+    rt_weight_kind kind; /* EXPERT_GATE: gate_up, stacked; EXPERT_DOWN: down, stacked and transposed */
     int layer;           /* -1 where there is none */
     const char *name;    /* "layers.3.experts.gate_up" */
     rt_tensor t;         /* data NULL until allocated or bound */
@@ -33,7 +33,7 @@ rt_status rt_weights_layout(rt_weights *w, const rt_model_config *c, const rt_pr
 rt_status rt_weights_like(rt_weights *w, const rt_weights *of, rt_dtype t, rt_error *err) RT_NODISCARD;
 rt_status rt_weights_alloc(rt_weights *w, rt_error *err) RT_NODISCARD; /* zeroed, one block, 64-byte aligned slots */
 void rt_weights_free(rt_weights *w);                                   /* an all-zero one is fine */
-/* N(0, 0.02); attention output and ffn down divided by sqrt(2 layers); norms 1 (decisions.md, 22). */
+/* N(0, 0.02); attention output and ffn down divided by sqrt(2 layers); norms 1, biases 0 (decisions.md, 22). */
 void rt_weights_init(rt_weights *w, uint64_t seed);
 
 /* Weight i of rt_weight_at, as it is in a file. */

@@ -19,6 +19,11 @@ rt_ref rt_linear_cat(rt_graph *g, rt_ref x, const rt_ref *w, const rt_ref *bias,
 /* y = x / sqrt(mean(x^2) + eps) * w, row by row.   x [N,D] (in), w [D] (weight) -> [N,D] (out). Zhang & Sennrich 2019. */
 rt_ref rt_rmsnorm(rt_graph *g, rt_ref x, rt_ref w, double eps, rt_prec p, const char *role);
 
+/* The same for the heads of a fused qkv row: the first `queries` columns in groups of [wq] columns, the next `keys` in groups
+ * of [wk], each group by its own root mean square; further columns are copied.   x [N,C] (in), wq [q], wk [k] (weight),
+ * q | queries, k | keys, queries + keys <= C -> [N,C] (out). Per head: Yang et al. 2025 (Qwen3); over all heads: OLMoE. */
+rt_ref rt_qk_norm(rt_graph *g, rt_ref x, rt_ref wq, rt_ref wk, int64_t queries, int64_t keys, double eps, rt_prec p, const char *role);
+
 /* Rotates the first `heads` heads of each row (halves layout), copies the rest.   x [N,C] (in), position i32 [N],
  * cos, sin [P, head_dim/2] (prec.acc) with P > every position -> [N,C] (out). Su et al. 2021, eq. 34. */
 rt_ref rt_rope(rt_graph *g, rt_ref x, rt_ref position, rt_ref cos, rt_ref sin, int64_t heads, int64_t head_dim, rt_prec p,
@@ -35,6 +40,8 @@ rt_ref rt_attention(rt_graph *g, rt_ref qkv, rt_ref start, rt_heads heads, rt_pr
 
 /* y = silu(gate) * up.   gate_up [N,2F] (in) -> [N,F] (out). */
 rt_ref rt_swiglu(rt_graph *g, rt_ref gate_up, rt_prec p, const char *role);
+/* y[n] = sigmoid(w x[n]) z[n].   x [N,K] (in), w [1,K] (weight), z [N,D] (out) -> [N,D] (out). The gate of a shared expert. */
+rt_ref rt_gate(rt_graph *g, rt_ref x, rt_ref w, rt_ref z, rt_prec p, const char *role);
 /* y = a + b, one rounding.   [N,D] (in), [N,D] (in) -> (out). */
 rt_ref rt_add(rt_graph *g, rt_ref a, rt_ref b, rt_prec p, const char *role);
 /* The same values in another dtype, one rounding: the only operation that converts. */
