@@ -132,6 +132,13 @@ static void ids_are_checked(void) {
     rt_tokenizer_free(t);
 }
 
+static void an_unknown_token_that_is_missing_is_needed_first(void) {
+    rt_tokenizer *t = tok_from_text("{\"model\": {\"vocab\": {\"a\": 0}, \"merges\": [], \"unk_token\": \"<unk>\"}}");
+    CU_ASSERT_STRING_EQUAL(tok_ids(t, "aa", false), "0 0");
+    RT_CHECK(strstr(tok_ids(t, "ab", false), "no unknown token"), "'%s'", tok_ids(t, "ab", false));
+    rt_tokenizer_free(t);
+}
+
 /* A merge of nothing and something gives that something again: it must not go round for ever. */
 static void merges_do_not_go_round(void) {
     rt_tokenizer *t =
@@ -206,6 +213,7 @@ RT_SUITE(tokenizer_damage) {
     RT_TEST(damaged_files);
     RT_TEST(deep_files_are_refused);
     RT_TEST(ids_are_checked);
+    RT_TEST(an_unknown_token_that_is_missing_is_needed_first);
     RT_TEST(merges_do_not_go_round);
     RT_TEST(models_and_steps_are_checked);
     RT_TEST(memory_runs_out_cleanly);

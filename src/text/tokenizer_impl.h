@@ -38,6 +38,7 @@ typedef struct tok_model { /* a kind uses what it needs */
     int64_t longest_word; /* WordPiece: longer words are unknown; characters */
     int32_t byte_id[256]; /* byte-level: the byte's symbol; byte_fallback: <0xNN>; -1: none */
     int32_t unk;          /* -1: none */
+    bool unk_missing;     /* one is named, but it is not in the vocabulary */
     bool byte_level;      /* the text stays bytes; the tables undo the visible alphabet (BPE) */
     bool byte_fallback, fuse_unk, ignore_merges;
     bool cut_at_mark; /* no token holds U+2581 after another character, so no merge crosses the start of a word */
@@ -103,6 +104,7 @@ typedef struct tok_best { /* Unigram: the best path to a place */
 typedef struct tok_work { /* what encoding a piece writes to; one per thread */
     tok_symbol *symbols;  /* the result: ids and their lengths, in order */
     size_t size, symbol_capacity;
+    bool dropped;   /* something has no symbol and there is no unknown token */
     size_t lead;    /* bytes before the first symbol that no symbol stands for */
     uint64_t *heap; /* BPE: rank << 32 | position */
     size_t heap_size, heap_capacity;
@@ -127,9 +129,8 @@ rt_status rt_tok_encode_piece(tok_work *w, const rt_tokenizer *t, const char *s,
 /* Tables are as long as the highest id: ids far beyond the number of tokens are damage. All ids are below this. */
 int64_t rt_tok_id_limit(size_t tokens);
 rt_status rt_tok_load_vocab(rt_tokenizer *t, const tok_node *model, rt_error *err) RT_NODISCARD; /* {"token": id} */
-/* The id of the token that `key` names (`otherwise` where it is absent): *id = -1 for none. */
-rt_status rt_tok_load_unk(rt_tokenizer *t, const tok_node *model, const char *otherwise, bool must_exist,
-                          rt_error *err) RT_NODISCARD;
+/* "unk_token": files may name one that the vocabulary lacks; only a text that needs it is then refused. */
+rt_status rt_tok_load_unk(rt_tokenizer *t, const tok_node *model, const char *otherwise, rt_error *err) RT_NODISCARD;
 rt_status rt_tok_load_affix(const tok_node *model, const char *key, const char *otherwise, char **out, size_t *bytes,
                             rt_error *err) RT_NODISCARD;
 rt_status rt_tok_no_unk(const rt_tokenizer *t, rt_error *err); /* the refusal of a text that needs an unknown token */

@@ -70,14 +70,12 @@ rt_status rt_tok_load_vocab(rt_tokenizer *t, const tok_node *model, rt_error *er
     return t->vocab.size ? RT_OK : rt_tok_fail(&vocab, RT_E_INPUT, err, "the vocabulary is empty");
 }
 
-rt_status rt_tok_load_unk(rt_tokenizer *t, const tok_node *model, const char *otherwise, bool must_exist,
-                          rt_error *err) {
+rt_status rt_tok_load_unk(rt_tokenizer *t, const tok_node *model, const char *otherwise, rt_error *err) {
     const char *unk;
     size_t n;
     RT_TRY(rt_tok_string(model, "unk_token", otherwise, &unk, &n, err));
     t->model.unk = n ? rt_tok_vocab_find_model(&t->vocab, unk, n) : -1;
-    if (n && must_exist && t->model.unk < 0)
-        return rt_tok_fail(model, RT_E_INPUT, err, "unk_token '%.60s' is not in the vocabulary", unk);
+    t->model.unk_missing = n && t->model.unk < 0;
     return RT_OK;
 }
 
@@ -116,6 +114,7 @@ void rt_tok_work_free(tok_work *w) {
 
 rt_status rt_tok_encode_piece(tok_work *w, const rt_tokenizer *t, const char *s, size_t n, rt_error *err) {
     w->size = w->lead = 0;
+    w->dropped = false;
     if (n > INT32_MAX) return rt_fail(err, RT_E_INPUT, "a piece of %zu bytes is too long for the tokenizer", n);
     return t->model.kind->encode(w, t, s, n, err);
 }

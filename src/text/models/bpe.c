@@ -100,7 +100,7 @@ static rt_status load(rt_tokenizer *t, const tok_node *model, rt_error *err) {
     if (m->byte_fallback && (m->prefix_bytes || m->suffix_bytes))
         return rt_tok_fail(model, RT_E_UNSUPPORTED, err, "byte_fallback together with a prefix or suffix of words");
     RT_TRY(rt_tok_load_vocab(t, model, err));
-    RT_TRY(rt_tok_load_unk(t, model, "", true, err));
+    RT_TRY(rt_tok_load_unk(t, model, "", err));
     return load_merges(t, model, err);
 }
 
@@ -146,8 +146,9 @@ static bool push_known(tok_work *w, const tok_model *m, int32_t id, size_t lengt
     return push_unknown(w, m, u) && rt_tok_work_push(w, id, length);
 }
 /* Without an unknown token the symbol before covers what has none. */
-static bool wait(tok_work *w, const tok_model *m, size_t length, unknown *u) {
+static bool add_unknown(tok_work *w, const tok_model *m, size_t length, unknown *u) {
     bool ok = m->fuse_unk || push_unknown(w, m, u);
+    w->dropped = m->unk < 0;
     if (m->unk >= 0)
         u->waiting += length;
     else if (w->size)
@@ -161,7 +162,7 @@ static bool push_bytes(tok_work *w, const tok_model *m, const char *s, size_t n)
     unknown u = {0};
     for (size_t i = 0; i < n; i++) {
         int32_t id = m->byte_id[(uint8_t)s[i]];
-        if (id >= 0 ? !push_known(w, m, id, 1, &u) : !wait(w, m, 1, &u)) return false;
+        if (id >= 0 ? !push_known(w, m, id, 1, &u) : !add_unknown(w, m, 1, &u)) return false;
     }
     return push_unknown(w, m, &u);
 }
@@ -183,7 +184,7 @@ static const char *spelled(const tok_model *m, const char *s, size_t n, bool fir
 static bool push_character(tok_work *w, const rt_tokenizer *t, int32_t id, const char *s, size_t n, unknown *u) {
     const tok_model *m = &t->model;
     if (id >= 0) return push_known(w, m, id, n, u);
-    if (!m->byte_fallback || !rt_tok_have_bytes(m, s, n)) return wait(w, m, n, u);
+    if (!m->byte_fallback || !rt_tok_have_bytes(m, s, n)) return add_unknown(w, m, n, u);
     for (size_t i = 0; i < n; i++)
         if (!rt_tok_work_push(w, m->byte_id[(uint8_t)s[i]], 1)) return false;
     return true;
@@ -218,6 +219,7 @@ static rt_status encode(tok_work *w, const rt_tokenizer *t, const char *s, size_
     bool ok = id >= 0         ? rt_tok_work_push(w, id, n)
               : m->byte_level ? push_bytes(w, m, s, n)
                               : push_characters(w, t, s, n);
+    if (ok && w->dropped && m->unk_missing) return rt_tok_no_unk(t, err);
     return ok && rt_bpe_merge(w, m) ? RT_OK : rt_tok_out_of_memory(err);
 }
 

@@ -3,7 +3,7 @@
 
 static rt_status load(rt_tokenizer *t, const tok_node *model, rt_error *err) {
     RT_TRY(rt_tok_load_vocab(t, model, err));
-    return rt_tok_load_unk(t, model, "<unk>", false, err);
+    return rt_tok_load_unk(t, model, "<unk>", err);
 }
 
 static rt_status encode(tok_work *w, const rt_tokenizer *t, const char *s, size_t n, rt_error *err) {

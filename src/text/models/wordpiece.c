@@ -7,7 +7,7 @@
 static rt_status load(rt_tokenizer *t, const tok_node *model, rt_error *err) {
     tok_model *m = &t->model;
     RT_TRY(rt_tok_load_vocab(t, model, err));
-    RT_TRY(rt_tok_load_unk(t, model, "[UNK]", false, err));
+    RT_TRY(rt_tok_load_unk(t, model, "[UNK]", err));
     RT_TRY(rt_tok_load_affix(model, "continuing_subword_prefix", "##", &m->prefix, &m->prefix_bytes, err));
     RT_TRY(rt_tok_integer(model, "max_input_chars_per_word", 0, INT32_MAX, &m->longest_word, err));
     for (int32_t id = 0; id < t->vocab.size; id++) {
