@@ -110,7 +110,9 @@ static rt_status run(const tok_step *s, const tok_matcher *m, const tok_view *in
     size_t from = 0;
     for (size_t i = 0, length; i < in->n; i += length) {
         int32_t c = rt_utf8_get(in->s + i, in->n - i, &length);
-        bool cut = before >= 0 && utf8proc_grapheme_break_stateful(before, c, &state);
+        bool plain = c < 0x80 && before < 0x80 && before != '\r'; /* ASCII breaks everywhere else */
+        bool cut = before >= 0 && (plain || utf8proc_grapheme_break_stateful(before, c, &state));
+        if (plain) state = 0;
         before = c;
         if (!cut) continue;
         cluster(s, in, from, i, out);
