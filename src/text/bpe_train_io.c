@@ -36,25 +36,40 @@ static bool add_word(trainer *t, const tok_vocab *words, const int32_t id_of[256
     return true;
 }
 
-static rt_status count_pieces(trainer *t, const tok_pieces *p, rt_error *err) {
-    tok_vocab words = {0};
-    int32_t id_of[256], clash;
-    char token[4];
-    bool ok = true;
-    for (int b = 0; b < 256; b++)
-        id_of[b] = rt_tok_vocab_find(&t->tokens, token, rt_utf8_put(token, rt_byte_alphabet_char((uint8_t)b)));
-    for (size_t i = 0; i < p->list.size && ok; i++) {
-        const char *s = p->view.s + p->list.data[i].begin;
-        size_t n = p->list.data[i].end - p->list.data[i].begin;
-        int32_t word = rt_tok_vocab_find(&words, s, n);
-        if (word < 0) {
-            word = words.size;
-            ok = rt_tok_vocab_add(&words, word, s, n, &clash) == RT_OK && add_word(t, &words, id_of, word);
-        }
-        if (ok) t->words[word].count++;
+typedef struct counter {
+    trainer *t;
+    tok_vocab words;
+    int32_t id_of[256]; /* the symbol of a byte */
+} counter;
+
+static bool count_word(counter *c, const char *s, size_t n) {
+    int32_t clash, word = n ? rt_tok_vocab_find(&c->words, s, n) : 0;
+    if (n == 0) return true;
+    if (word < 0) {
+        word = c->words.size;
+        if (rt_tok_vocab_add(&c->words, word, s, n, &clash) != RT_OK || !add_word(c->t, &c->words, c->id_of, word))
+            return false;
     }
-    rt_tok_vocab_free(&words);
-    return ok ? RT_OK : rt_tok_out_of_memory(err);
+    c->t->words[word].count++;
+    return true;
+}
+
+/* The pieces that the expression cuts, one after the other: a list of them all would be larger than the text. None of
+ * our expressions matches nothing. */
+static rt_status count_words(counter *c, const tok_pattern *words, const char *text, size_t bytes, rt_error *err) {
+    tok_matcher matcher = {0};
+    bool found = true, ok = true;
+    rt_status s = rt_tok_matcher_new(&matcher, err);
+    for (size_t done = 0; s == RT_OK && ok && found && done < bytes;) {
+        tok_range hit;
+        s = rt_tok_pattern_next(words, &matcher, text, bytes, done, &hit, &found, err);
+        if (s != RT_OK) break;
+        if (!found) hit = (tok_range){bytes, bytes};
+        ok = count_word(c, text + done, hit.begin - done) && count_word(c, text + hit.begin, hit.end - hit.begin);
+        done = hit.end;
+    }
+    rt_tok_matcher_free(&matcher);
+    return s == RT_OK && !ok ? rt_tok_out_of_memory(err) : s;
 }
 
 static rt_status load_steps(tok_steps *steps, const rt_bpe_train_options *o, rt_error *err) {
@@ -69,14 +84,14 @@ static rt_status load_steps(tok_steps *steps, const rt_bpe_train_options *o, rt_
 rt_status rt_train_read_words(trainer *t, const rt_bpe_train_options *o, const char *text, size_t bytes,
                               rt_error *err) {
     tok_steps steps = {0};
-    tok_pieces p = {.view = {text, bytes, NULL, 0}, .end = (int64_t)bytes};
-    rt_tok_ranges_add(&p.list, 0, bytes);
-    rt_status s = p.list.failed ? rt_tok_out_of_memory(err) : load_steps(&steps, o, err);
-    if (s == RT_OK) s = rt_tok_matcher_new(&p.matcher, err);
-    for (size_t i = 0; i < steps.size && s == RT_OK; i++)
-        s = steps.items[i].kind->pretokenize(&steps.items[i], &p, err);
-    if (s == RT_OK) s = count_pieces(t, &p, err);
-    rt_tok_pieces_free(&p);
+    counter c = {.t = t};
+    char token[4];
+    for (int b = 0; b < 256; b++)
+        c.id_of[b] = rt_tok_vocab_find(&t->tokens, token, rt_utf8_put(token, rt_byte_alphabet_char((uint8_t)b)));
+    rt_status s = load_steps(&steps, o, err);
+    if (s == RT_OK)
+        s = count_words(&c, &steps.items[0].pattern, text, bytes, err); /* the first step is the one that cuts */
+    rt_tok_vocab_free(&c.words);
     rt_tok_steps_free(&steps);
     return s;
 }
