@@ -45,11 +45,12 @@ static bool install(char dir[256]) {
         return rt_test_skip("node or npm is absent"), *dir = 0, false;
     if (!mkdtemp(dir)) return rt_test_skip("%s cannot be made", dir), *dir = 0, false;
     snprintf(command, sizeof command,
-             "cd '%s' && echo '{}' >package.json && timeout 20 npm install --ignore-scripts --no-audit --no-fund "
-             "--fetch-retries=0 --fetch-timeout=8000 tokenizers@0.23.2 >npm.log 2>&1",
+             "cd '%s' && echo '{}' >package.json && timeout 10 npm install --ignore-scripts --no-audit --no-fund "
+             "--fetch-retries=0 --fetch-timeout=5000 tokenizers@0.23.2 >npm.log 2>&1 && "
+             "node -e 'require(\"./node_modules/tokenizers\")' >>npm.log 2>&1",
              dir);
     if (system(command) == 0) return true;
-    rt_test_skip("the npm package tokenizers cannot be installed (no registry?)");
+    rt_test_skip("the npm package tokenizers cannot be installed and loaded (no registry?)");
     return false;
 }
 
