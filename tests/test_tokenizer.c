@@ -122,6 +122,22 @@ static void what_it_tells_about_itself(void) {
     rt_tokenizer_free(t), rt_tokenizer_free(same), rt_tokenizer_free(other);
 }
 
+static void models_have_names(void) {
+    static const char *const names[][2] = {{"llama3", "BPE over bytes"},
+                                           {"clip", "BPE over bytes"},
+                                           {"mistral", "BPE with bytes to fall back on"},
+                                           {"flags", "BPE"},
+                                           {"t5", "Unigram"},
+                                           {"albert", "Unigram with bytes to fall back on"},
+                                           {"bert", "WordPiece"},
+                                           {"word level", "WordLevel"}};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        rt_tokenizer *t = tok_from_text(tokenizer_sample_json(names[i][0]));
+        CU_ASSERT_STRING_EQUAL(rt_tokenizer_model(t), names[i][1]);
+        rt_tokenizer_free(t);
+    }
+}
+
 /* One change at a time to a sample, of what may change ids: another hash; of what may not: the same. */
 static void the_hash_covers_every_part(void) {
     static const struct {
@@ -211,6 +227,7 @@ RT_SUITE(tokenizer) {
     RT_TEST(stories_vectors);
     RT_TEST(stories_strings);
     RT_TEST(what_it_tells_about_itself);
+    RT_TEST(models_have_names);
     RT_TEST(the_hash_covers_every_part);
     RT_TEST(save_and_load_again);
     RT_TEST(packed_files_are_told_by_content);
