@@ -17,6 +17,7 @@
 #include "kernels/gemm.h"
 #include "kernels/trace.h"
 #include "ops/common.h"
+#include "ops/experts_few.h"
 #include "ops/places.h"
 #include <retort/ops/ops.h>
 #include <string.h>
@@ -88,8 +89,11 @@ static rt_status infer(rt_graph *g, rt_node *n) {
     sizes z = sizes_of(rt_infer_in(g, n, X), rt_infer_in(g, n, W), rt_infer_in(g, n, GATE_UP));
     size_t size = rt_compute_size(n);
     bool trace = ((const attr *)n->attr)->trace, keep = rt_infer_differentiated(g, n);
+    n->few = rt_infer_few_rows(g, n) && !trace;
+    if (n->few) n->kernel = RT_FEW_KERNEL;
     n->worker_scratch = worker_bytes(z, size);
     n->scratch = rows_bytes(z, size) + list_bytes(z) + (trace ? trace_bytes(z) : 0);
+    if (n->few) n->worker_scratch = rt_experts_few_worker(z.pairs, z.D, size), n->scratch = rt_experts_few_scratch(z.pairs, z.D, z.F, size);
     int64_t hidden = keep ? 2 * z.F * (z.slots + 16 * z.tiles) * (int64_t)size : 0;
     RT_TRY(rt_infer_out(g, n, Y, n->prec.out, 2, (int64_t[]){z.N, z.D}));
     RT_TRY(rt_infer_out(g, n, HIDDEN, RT_U8, 1, &hidden)); /* numbers of the compute type, with gaps that are never written */
@@ -134,10 +138,20 @@ static const char *expert_weight(const rt_call *c, int input, int64_t e) {
 #define RT_BODY "ops/experts.c"
 #include "kernels/for_each_type.h"
 
+static const char *gate_up_of(const rt_call *c, int64_t e) { return expert_weight(c, GATE_UP, e); }
+static const char *down_of(const rt_call *c, int64_t e) { return expert_weight(c, DOWN, e); }
+static void forward_few(const job *j) {
+    const rt_call *c = j->call;
+    rt_experts_few_run(&(rt_experts_few){c, &c->in[X], &c->in[W], &c->out[Y], j->z.D, j->z.F, j->z.k, c->in[GATE_UP].dtype, j->places, gate_up_of, down_of});
+}
 static void forward(const rt_call *c) {
     job j = open_job(c);
     if (!rt_places_fill(&j.places, c->in[IDS].data)) {
         rt_call_fail(c, RT_E_INPUT, "an expert id is outside 0..%lld", (long long)j.z.E - 1);
+        return;
+    }
+    if (c->node->few) {
+        forward_few(&j);
         return;
     }
     int64_t tiles = rt_places_list(&j.places, j.list);
