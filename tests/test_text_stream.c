@@ -7,7 +7,7 @@
 #include <string.h>
 
 static const char *const tokenizers[] = {"tokenizers/stories260K", "tokenizers/gpt2", "tokenizers/qwen2"};
-enum { TOKENIZERS = 3, TEXTS = 60, LONG = 80 };
+enum { TOKENIZERS = 3, TEXTS = 25, LONG = 80 };
 
 static rt_tokenizer *load(int i) {
     rt_error err = {0};

@@ -1,7 +1,7 @@
 /* few.c - products of few rows with a matrix as it lies, of one ISA level. Formulas and promises: ../few.h.
  *
  * One row of W at a time: the matrix is then one long stream, which is what memory and its prefetching like best. Rows of x
- * come in groups that fit the registers; a second group finds the row of W in the first cache. */
+ * come in groups that fit the registers; a second group finds a block of W in the second cache. */
 #ifndef T
 #include "kernels/isa/few.h"
 #include "kernels/isa/vector.h"
@@ -13,7 +13,7 @@ enum { GROUP = 2 };
 #else
 enum { GROUP = 1 };
 #endif
-enum { CHAINS = 2, AHEAD = 1024 /* bytes of W asked for early */, COLUMNS = 512, ROWS = 4 };
+enum { CHAINS = 2, AHEAD = 1024 /* bytes of W asked for early */, COLUMNS = 512, ROWS = 4, KEPT = 1 << 16 /* bytes of W */ };
 
 /* ------------------------------------------------------------- storage types */
 
@@ -118,13 +118,23 @@ INLINE void F(dots_row)(F(load) load, size_t size, const int M, const F(rt_few) 
     for (int m = 0; m < M; m++) y[m * p->ldy] = F(tree)(chain[0][m], chain[1][m]);
 }
 
-INLINE void F(dots)(F(load) load, size_t size, const F(rt_few) * p) {
-    for (int64_t n = 0; n < p->N; n++) {
-        const char *w = row_at(p->w, n, p->ldw, size);
-        int64_t m = 0;
-        for (; m + GROUP <= p->M; m += GROUP) F(dots_row)(load, size, GROUP, p, p->x + m * p->ldx, w, p->y + m * p->ldy + n);
-        for (; m < p->M; m++) F(dots_row)(load, size, 1, p, p->x + m * p->ldx, w, p->y + m * p->ldy + n);
+/* Rows of W that stay in the second cache, for all groups of x in turn: a group then stays in the first. */
+INLINE void F(dots_rows)(F(load) load, size_t size, const F(rt_few) * p, int64_t n0, int64_t n1) {
+    for (int64_t m = 0; m < p->M;) {
+        const T *x = p->x + m * p->ldx;
+        T *y = p->y + m * p->ldy;
+        bool whole = m + GROUP <= p->M;
+        for (int64_t n = n0; n < n1; n++) {
+            const char *w = row_at(p->w, n, p->ldw, size);
+            if (whole) F(dots_row)(load, size, GROUP, p, x, w, y + n);
+            else F(dots_row)(load, size, 1, p, x, w, y + n);
+        }
+        m += whole ? GROUP : 1;
     }
+}
+INLINE void F(dots)(F(load) load, size_t size, const F(rt_few) * p) {
+    int64_t rows = KEPT / (p->K * (int64_t)size + 1) + 1;
+    for (int64_t n = 0; n < p->N; n += rows) F(dots_rows)(load, size, p, n, n + rows < p->N ? n + rows : p->N);
 }
 
 /* y[c..) += x[0] w0[c..) + ... in this order, `rows` <= ROWS rows of W; columns in blocks of 16, the rest one by one. */
