@@ -146,12 +146,27 @@ static void check_experts(const loss_graph *l, size_t layer, const fixture *f, c
         check_near(counts[e], item2(want, "expert_counts_per_layer", layer, e), 0, f, variant, "expert count");
     }
 }
+/* Hugging Face's auxiliary loss: E sum over slots and experts of f P, with means over the tokens of all layers together. */
+static double auxiliary_loss(const loss_graph *l) {
+    enum { SLOTS = 4, EXPERTS = 16 };
+    int64_t layers = l->model.n_layers, tokens = 2 * FIXTURE_T, E = l->files.weights.config.experts, k = l->files.weights.config.experts_per_token;
+    double mean[EXPERTS] = {0}, chosen[SLOTS][EXPERTS] = {{0}}, sum = 0;
+    for (int64_t layer = 0; layer < layers; layer++) {
+        const int32_t *ids = rt_graph_value(l->g, l->model.layers[layer].ids)->data;
+        mean_probabilities(rt_graph_value(l->g, l->model.layers[layer].scores), mean);
+        for (int64_t i = 0; i < tokens * k; i++) chosen[i % k][ids[i]]++;
+    }
+    for (int64_t s = 0; s < k; s++)
+        for (int64_t e = 0; e < E; e++) sum += chosen[s][e] / (double)(tokens * layers) * mean[e] / (double)layers;
+    return sum * (double)E;
+}
 static void check_router(loss_graph *l, const fixture *f, const char *variant, const json_t *want) {
     for (size_t i = 0; l->balance && i < (size_t)l->model.n_layers; i++) {
         check_near(*(double *)rt_graph_value(l->g, l->z[i])->data, item(want, "z_loss_per_layer", i), 1e-5, f, variant, "router z");
         check_near(*(double *)rt_graph_value(l->g, l->balance[i])->data, item(want, "load_balance_per_layer", i), 1e-5, f, variant, "balance");
         check_experts(l, i, f, variant, want);
     }
+    if (l->balance) check_near(auxiliary_loss(l), fixture_number(want, "aux_loss_f64"), 1e-5, f, variant, "auxiliary loss");
 }
 
 static void losses_and_routing_equal_the_reference(void) {
