@@ -1,13 +1,15 @@
 /* generate.c - `retort generate`: continues a text. */
 #include <retort/base/command.h>
+#include <retort/train/chat_prompt.h>
 #include <retort/train/generate.h>
 #include <string.h>
+#include <time.h>
 
 typedef struct arguments {
-    const char *model, *prompt;
+    const char *model, *prompt, *system, *chat_template;
     int64_t tokens, top_k, seed;
     double temperature;
-    bool greedy, print_ids;
+    bool greedy, print_ids, chat;
     int activations;
 } arguments;
 
@@ -15,6 +17,9 @@ static const char *const activations[] = {"stored", "native", "f32", NULL}; /* i
 static const rt_option options[] = {
     RT_OPT_STRING(arguments, model, NULL, "a run, a checkpoint or a Hugging Face folder, with its tokenizer", .positional = true, .required = true, .operand = "MODEL"),
     RT_OPT_STRING(arguments, prompt, "", "the text to continue; empty: from the beginning of a document", .letter = 'p', .operand = "TEXT"),
+    RT_OPT_FLAG(arguments, chat, "no", "the prompt is a message: put it into the tokenizer's chat template, and print the answer", .letter = 'c'),
+    RT_OPT_STRING(arguments, system, NULL, "--chat: the system's message", .operand = "TEXT"),
+    RT_OPT_STRING(arguments, chat_template, NULL, "--chat: a template's file, or one of the tokenizer's by name", .operand = "TEMPLATE"),
     RT_OPT_INT(arguments, tokens, "100", 1, 1e9, "at most so many new tokens", .letter = 'n'),
     RT_OPT_REAL(arguments, temperature, "1", 1e-3, 1e3, "below 1: likelier tokens more often", .letter = 't'),
     RT_OPT_INT(arguments, top_k, "0", 0, 1e9, "choose among the so many likeliest tokens; 0: among all", .letter = 'k'),
@@ -28,13 +33,14 @@ typedef struct printer {
     rt_context *c;
     const rt_tokenizer *tokenizer;
     int64_t prompt; /* ids that were given */
+    int64_t from;   /* printed is what stands behind the first `from` ids */
     size_t printed; /* bytes */
 } printer;
 
 /* Prints what the ids so far say beyond what is printed; a character whose last bytes have yet to come waits (U+FFFD). */
 static rt_status print_text(printer *p, const rt_ids *ids, bool all, rt_error *err) {
     rt_buf text = {0};
-    rt_status s = rt_tokenizer_decode(p->tokenizer, ids->data, ids->size, true, &text, err);
+    rt_status s = rt_tokenizer_decode(p->tokenizer, ids->data + p->from, ids->size - p->from, true, &text, err);
     size_t whole = text.size;
     while (!all && whole >= 3 && memcmp(text.data + whole - 3, "\xEF\xBF\xBD", 3) == 0) whole -= 3;
     if (s == RT_OK && whole > p->printed) {
@@ -62,17 +68,24 @@ static rt_status encode_prompt(const rt_tokenizer *t, const char *prompt, rt_ids
     return ids->failed ? rt_fail(err, RT_E_NOMEM, "out of memory: the prompt") : RT_OK;
 }
 
+static rt_status begin(const arguments *a, const rt_tokenizer *t, rt_ids *ids, rt_error *err) {
+    if (!a->chat && (a->system || a->chat_template)) return rt_fail(err, RT_E_USAGE, "--system and --chat-template need --chat");
+    if (!a->chat) return encode_prompt(t, a->prompt, ids, err);
+    rt_chat_question q = {a->system, a->prompt, a->chat_template, (int64_t)time(NULL)};
+    return rt_chat_question_ids(t, &q, ids, err);
+}
+
 static void say_why(rt_stop why, const rt_frozen *m) {
     if (why == RT_STOP_POSITIONS) rt_log(RT_LOG_WARNING, "stopped: all %lld positions of the model are used", (long long)m->weights.config.max_position);
     if (why == RT_STOP_END) rt_log(RT_LOG_INFO, "stopped at the end of the text");
 }
 
-static rt_status write_on(rt_context *c, const arguments *a, const rt_frozen *m, const rt_tokenizer *t, rt_ids *ids, rt_error *err) {
-    printer p = {.c = c, .tokenizer = t, .prompt = ids->size};
+static rt_status write_on(rt_context *c, const arguments *a, const rt_frozen *m, const rt_tokenizer *t, const rt_ids *ends, rt_ids *ids, rt_error *err) {
+    printer p = {.c = c, .tokenizer = t, .prompt = ids->size, .from = a->chat ? ids->size : 0};
     const rt_model_config *config = &m->weights.config;
     int64_t known = rt_tokenizer_size(t) < config->vocab_size ? rt_tokenizer_size(t) : config->vocab_size;
     rt_generation o = {.sampling = {a->greedy, a->temperature, a->top_k, (uint64_t)a->seed}, .tokens = a->tokens, .vocab = known,
-                       .end = rt_tokenizer_eos(t) >= 0 ? rt_tokenizer_eos(t) : (int32_t)config->eos_id,
+                       .end = -1, .ends = ends,
                        .chosen = a->print_ids ? id_comes : text_grows, .context = &p};
     rt_stop why;
     RT_TRY(rt_generate(&m->weights, &m->precision, &o, ids, &why, err));
@@ -84,11 +97,12 @@ static rt_status write_on(rt_context *c, const arguments *a, const rt_frozen *m,
 
 static rt_status with_tokenizer(rt_context *c, const arguments *a, const rt_frozen *m, rt_error *err) {
     rt_tokenizer *t;
-    rt_ids ids = {0};
+    rt_ids ids = {0}, ends = {0};
     RT_TRY(rt_tokenizer_load(&t, m->path, err));
-    rt_status s = encode_prompt(t, a->prompt, &ids, err);
-    if (s == RT_OK) s = write_on(c, a, m, t, &ids, err);
-    rt_ids_free(&ids);
+    rt_status s = begin(a, t, &ids, err);
+    if (s == RT_OK) s = rt_chat_ends(t, m->path, m->weights.config.eos_id, a->chat_template, a->chat, &ends, err);
+    if (s == RT_OK) s = write_on(c, a, m, t, &ends, &ids, err);
+    rt_ids_free(&ids), rt_ids_free(&ends);
     rt_tokenizer_free(t);
     return s;
 }
@@ -103,6 +117,6 @@ static rt_status run(rt_context *c, const void *given, rt_error *err) {
 }
 
 const rt_command rt_command_generate = {
-    "generate", "continues a text", "MODEL [--prompt TEXT] [--tokens N] [--temperature X] [--top-k K] [--seed S] [--greedy] [--print-ids]",
+    "generate", "continues a text", "MODEL [--prompt TEXT] [--chat [--system TEXT]] [--tokens N] [--temperature X] [--top-k K] [--seed S] [--greedy] [--print-ids]",
     "Prints the prompt and its continuation, token by token. It ends after --tokens, at the model's end-of-text token, or when the "
-    "model has no further position.", options, sizeof(arguments), run};
+    "model has no further position. With --chat the prompt is what a user says, only the answer is printed, and the end of the turn ends it.", options, sizeof(arguments), run};

@@ -71,11 +71,17 @@ static rt_status next(writer *r, rt_ids *ids, rt_error *err) {
     return r->o->chosen ? r->o->chosen(r->o->context, ids, err) : RT_OK;
 }
 
+static bool ends(const rt_generation *o, int32_t id) {
+    for (int64_t i = 0; o->ends && i < o->ends->size; i++)
+        if (o->ends->data[i] == id) return true;
+    return id == o->end;
+}
+
 static rt_status write_on(writer *r, rt_ids *ids, rt_stop *why, rt_error *err) {
     for (int64_t i = 0; i < r->o->tokens; i++) {
         if (ids->size > r->w->config.max_position) return *why = RT_STOP_POSITIONS, RT_OK;
         RT_TRY(next(r, ids, err));
-        if (ids->data[ids->size - 1] == r->o->end) return *why = RT_STOP_END, RT_OK;
+        if (ends(r->o, ids->data[ids->size - 1])) return *why = RT_STOP_END, RT_OK;
     }
     return *why = RT_STOP_TOKENS, RT_OK;
 }

@@ -30,6 +30,7 @@ typedef struct rt_generation {
     int64_t tokens; /* at most so many new ids */
     int64_t vocab;  /* ids below it are chosen; 0: config.vocab_size */
     int32_t end;    /* stop after it; -1: none */
+    const rt_ids *ends; /* or after one of these; NULL: none */
     rt_status (*chosen)(void *context, const rt_ids *ids, rt_error *err); /* told of each new id, the last of ids; NULL is fine */
     void *context;
 } rt_generation;
