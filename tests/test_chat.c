@@ -1,5 +1,6 @@
 /* test_chat.c - conversations: what of them is learnt, that what they spell stays text, and that both reach the batch
  * and the shard. The tokenizer is byte-level, of 257 ids and the two special tokens <|bos|> and <|eos|>. */
+#include "command_line.h"
 #include "harness.h"
 #include <retort/base/file.h>
 #include <retort/text/encode.h>
@@ -235,10 +236,48 @@ static void a_shard_without_its_mask_is_refused(void) {
     rt_buf_free(&file);
 }
 
+/* Rendering, finding what is learnt and encoding, with every allocation failing in turn. */
+static void memory_may_run_out_anywhere(void) {
+    rt_tokenizer *t = tokenizer_with(rt_test_dir(), plain);
+    int64_t before = rt_mem_stats_get().live_blocks;
+    rt_status s = RT_E_NOMEM;
+    int failures = 0;
+    for (int64_t n = 1; s == RT_E_NOMEM && n < 3000; n++) {
+        rt_chat *c = NULL;
+        rt_buf out = {0};
+        rt_error why = {0};
+        rt_mem_fail_at(n);
+        s = rt_chat_open(&c, t, NULL, &why);
+        if (s == RT_OK) s = learnt(c, "[" U("hi") "," A("ho") "]", &out, &why);
+        if (s == RT_OK && out.failed) s = RT_E_NOMEM;
+        rt_mem_fail_at(0);
+        rt_chat_free(c), rt_buf_free(&out);
+        RT_CHECK(rt_mem_stats_get().live_blocks == before, "allocation %lld: %lld blocks are left", (long long)n,
+                 (long long)(rt_mem_stats_get().live_blocks - before));
+        failures += s != RT_OK;
+    }
+    RT_CHECK(s == RT_OK && failures > 50, "%s after %d failures", rt_status_name(s), failures);
+    rt_tokenizer_free(t);
+}
+
+static void inspection_shows_what_is_learnt(void) {
+    char out[4096];
+    const char *dir = rt_test_dir();
+    rt_tokenizer_free(tokenizer_with(dir, plain));
+    const char *text = put_text(dir, "c.jsonl", records);
+    CU_ASSERT_EQUAL(command_line(out, sizeof out, "data inspect '%s' --tokenizer '%s' --limit 30", text, dir), 0);
+    RT_CHECK(strstr(out, "document 0: 23 tokens, 19 bytes, 3 learnt\n  <|bos|>user\\n\n  hi<|eos|><|bos|>assistant\\n\n  {+ho<|eos|>+}\n") != NULL, "%s", out);
+    CU_ASSERT_EQUAL(command_line(out, sizeof out, "data inspect '%s'", text), 2);
+    RT_CHECK(strstr(out, "a text needs --tokenizer DIR") != NULL, "%s", out);
+    CU_ASSERT_EQUAL(command_line(out, sizeof out, "data encode --tokenizer '%s' --text-key x '%s'", dir, put_text(dir, "d.jsonl", "{\"messages\": [" U("h") "]}")), 0);
+}
+
 RT_SUITE(chat) {
     RT_TEST(what_assistants_say_is_learnt);
     RT_TEST(refusals_have_reasons);
     RT_TEST(messages_cannot_spell_special_tokens);
     RT_TEST(the_mask_reaches_shard_and_batch);
     RT_TEST(a_shard_without_its_mask_is_refused);
+    RT_TEST(memory_may_run_out_anywhere);
+    RT_TEST(inspection_shows_what_is_learnt);
 }

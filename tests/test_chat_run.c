@@ -119,12 +119,18 @@ static void a_step_without_targets_is_harmless(void) {
 
 /* Weights of sources and a mask, interrupted and continued: the same bits, the same log. */
 static void a_weighted_run_is_resumed_exactly(void) {
-    char out[2][600], two[1500], run_a[4096];
+    char out[2][600], two[1500], run_a[4096], path[4200];
     make_files();
     snprintf(two, sizeof two, "data.train=['%s', '%s']", train_set + 11, rt_tiny_files()->train);
     for (int i = 0; i < 2; i++) snprintf(out[i], sizeof out[i], "%s/run", rt_test_dir());
     snprintf(run_a, sizeof run_a, "%s", RT_TINY_RUN(out[0], two, valid_set, template_set, "data.weights=[2.5, 0.3]", "schedule.steps=12"));
     RT_TINY_RUN(out[1], two, valid_set, template_set, "data.weights=[2.5, 0.3]", "schedule.steps=12", "run.stop_after=7");
+    rt_buf kept = {0};
+    rt_error err = {0};
+    snprintf(path, sizeof path, "%s/chat_template.jinja", run_a);
+    RT_OK_OR_FAIL(rt_file_read(path, 10000, &kept, &err)); /* the template goes with the model */
+    CU_ASSERT_TRUE(kept.size == strlen(template) && memcmp(kept.data, template, kept.size) == 0);
+    rt_buf_free(&kept);
     rt_same_checkpoint(run_a, RT_TINY_RESUME(out[1], two, valid_set, template_set, "data.weights=[2.5, 0.3]", "schedule.steps=12"), NULL);
     json_t *runs = rt_log_records(out[0], "run"), *sources = json_object_get(json_array_get(runs, 0), "sources");
     json_t *second = json_array_get(sources, 1);

@@ -7,7 +7,8 @@
 enum { MAX_TEMPLATE = 4 << 20 };
 
 static rt_status keep(rt_chat *c, const char *text, size_t n, const char *name) {
-    c->state = rt_template_parse(&c->template, text, n, name, &c->why);
+    rt_buf_add(&c->source, text, n);
+    c->state = c->source.failed ? RT_E_NOMEM : rt_template_parse(&c->template, text, n, name, &c->why);
     return c->state == RT_E_NOMEM ? c->state : RT_OK;
 }
 
@@ -66,8 +67,14 @@ rt_status rt_chat_open(rt_chat **out, const rt_tokenizer *t, const char *which, 
 void rt_chat_free(rt_chat *c) {
     if (!c) return;
     rt_template_free(c->template);
+    rt_buf_free(&c->source);
     json_decref(c->config);
     rt_free(c);
+}
+
+const char *rt_chat_source(const rt_chat *c, size_t *bytes) {
+    *bytes = c->source.size;
+    return c->source.data;
 }
 
 rt_status rt_chat_ready(const rt_chat *c, rt_error *err) {

@@ -8,6 +8,7 @@ struct rt_chat {
     const rt_tokenizer *tokenizer;
     json_t *config; /* tokenizer_config.json, or NULL */
     rt_template *template;
+    rt_buf source; /* its text */
     rt_status state; /* why it cannot be used */
     rt_error why;
 };

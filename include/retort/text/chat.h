@@ -25,6 +25,8 @@ rt_status rt_chat_open(rt_chat **out, const rt_tokenizer *t, const char *which, 
 void rt_chat_free(rt_chat *c); /* NULL is fine */
 /* RT_OK when it can be used; else the reason why not. */
 rt_status rt_chat_ready(const rt_chat *c, rt_error *err) RT_NODISCARD;
+/* The template's text; NULL: there is none. */
+const char *rt_chat_source(const rt_chat *c, size_t *bytes);
 
 typedef struct rt_chat_request {
     const json_t *messages; /* [{"role": ..., "content": ...}, ...] */

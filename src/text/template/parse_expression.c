@@ -10,6 +10,7 @@ static tpl_node *two(tpl_parser *p, tpl_node_kind kind, int op, const tpl_token 
 }
 static bool sign(tpl_parser *p, const char *text) { return tpl_accept(p, TPL_T_SIGN, text); }
 static bool name(tpl_parser *p, const char *text) { return tpl_accept(p, TPL_T_NAME, text); }
+static tpl_node **append(tpl_node **last, tpl_node *n) { return *last = n, &n->next; }
 
 /* ------------------------------------------------------------------ primary */
 
@@ -48,8 +49,7 @@ static tpl_node *names(tpl_parser *p) {
 static tpl_node *list(tpl_parser *p) {
     tpl_node *n = tpl_node_new(p, TPL_LIST_OF, p->at - 1), **last = &n->a;
     while (!tpl_next_is(p, TPL_T_SIGN, "]")) {
-        *last = tpl_expression(p);
-        last = &(*last)->next;
+        last = append(last, tpl_expression(p));
         if (!sign(p, ",")) break;
     }
     tpl_expect(p, TPL_T_SIGN, "]");
@@ -59,11 +59,9 @@ static tpl_node *list(tpl_parser *p) {
 static tpl_node *dict(tpl_parser *p) {
     tpl_node *n = tpl_node_new(p, TPL_DICT_OF, p->at - 1), **last = &n->a;
     while (!tpl_next_is(p, TPL_T_SIGN, "}")) {
-        *last = tpl_expression(p);
-        last = &(*last)->next;
+        last = append(last, tpl_expression(p));
         tpl_expect(p, TPL_T_SIGN, ":");
-        *last = tpl_expression(p);
-        last = &(*last)->next;
+        last = append(last, tpl_expression(p));
         if (!sign(p, ",")) break;
     }
     tpl_expect(p, TPL_T_SIGN, "}");
@@ -84,12 +82,11 @@ static tpl_node *primary(tpl_parser *p) {
     case TPL_T_NAME: return names(p);
     case TPL_T_INT: return p->at++, literal(p, t, tpl_int(t->i));
     case TPL_T_FLOAT: return p->at++, literal(p, t, tpl_float(t->f));
-    default: break;
+    default:
+        if (sign(p, "(")) return bracketed(p);
+        if (sign(p, "[")) return list(p);
+        return sign(p, "{") ? dict(p) : tpl_refuse(p, "a value");
     }
-    if (sign(p, "(")) return bracketed(p);
-    if (sign(p, "[")) return list(p);
-    if (sign(p, "{")) return dict(p);
-    return tpl_refuse(p, "a value");
 }
 
 /* ------------------------------------------------------- behind a primary */
@@ -100,11 +97,10 @@ tpl_node *tpl_call_args(tpl_parser *p) {
         bool keyword = p->at->kind == TPL_T_NAME && p->at[1].kind == TPL_T_SIGN && p->at[1].n == 1 && *p->at[1].s == '=';
         const char *label = keyword ? tpl_intern(p, p->at->s, p->at->n) : NULL;
         if (keyword) p->at += 2;
-        tpl_node *argument = tpl_node_new(p, TPL_CALL, p->at); /* of its own: an expression may be shared by nobody */
+        tpl_node *argument = tpl_node_new(p, TPL_CALL, p->at);
         argument->label = label;
         argument->a = tpl_expression(p);
-        *last = argument;
-        last = &argument->next;
+        last = append(last, argument);
         if (!sign(p, ",")) break;
     }
     tpl_expect(p, TPL_T_SIGN, ")");
