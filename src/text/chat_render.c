@@ -32,15 +32,8 @@ static void bind_tokens(scene *s) {
 }
 
 static tpl_value message(tpl_run *r, const json_t *m, uint16_t mark) {
-    tpl_value out = tpl_dict_new(r);
-    const char *key;
-    json_t *item;
     if (!json_is_object(m)) return tpl_fail(r, NULL, RT_E_INPUT, "a message must be an object");
-    json_object_foreach((json_t *)m, key, item) {
-        bool role = strcmp(key, "role") == 0;
-        if (!tpl_failed(r)) tpl_dict_put(r, out.dict, tpl_text(key), tpl_from_json(r, item, role ? TPL_DATA : mark));
-    }
-    return out;
+    return tpl_from_object(r, m, mark, TPL_DATA);
 }
 
 static rt_status open_scene(scene *s, rt_error *err) {

@@ -90,14 +90,19 @@ static tpl_value from_list(tpl_run *r, const json_t *v, uint16_t mark) {
     for (size_t i = 0; !tpl_failed(r) && i < out.list->n; i++) out.list->items[i] = tpl_from_json(r, json_array_get(v, i), mark);
     return out;
 }
-static tpl_value from_object(tpl_run *r, const json_t *v, uint16_t mark) {
-    tpl_value out = tpl_dict_new(r), key;
+/* Its keys are known to differ, and may be many: none is looked for. */
+tpl_value tpl_from_object(tpl_run *r, const json_t *v, uint16_t mark, uint16_t role) {
+    tpl_value out = tpl_dict_new(r);
     const char *name;
     json_t *item;
+    size_t n = json_object_size(v);
+    tpl_pair *pairs = tpl_alloc(r, rt_array_bytes(n, sizeof *pairs));
+    if (!pairs) return TPL_NOTHING;
+    *out.dict = (tpl_dict){.pairs = pairs, .capacity = n};
     json_object_foreach((json_t *)v, name, item) {
-        if (tpl_failed(r)) break;
-        key = marked(r, name, strlen(name), mark);
-        tpl_dict_put(r, out.dict, key, tpl_from_json(r, item, mark));
+        tpl_value key = marked(r, name, strlen(name), mark), value = tpl_from_json(r, item, strcmp(name, "role") == 0 ? role : mark);
+        if (tpl_failed(r)) return TPL_NOTHING;
+        pairs[out.dict->n++] = (tpl_pair){key, value};
     }
     return out;
 }
@@ -105,7 +110,7 @@ static tpl_value from_object(tpl_run *r, const json_t *v, uint16_t mark) {
 tpl_value tpl_from_json(tpl_run *r, const json_t *v, uint16_t mark) {
     tpl_value out = TPL_NOTHING;
     if (tpl_enter(r, NULL)) switch (json_typeof(v)) {
-        case JSON_OBJECT: out = from_object(r, v, mark); break;
+        case JSON_OBJECT: out = tpl_from_object(r, v, mark, mark); break;
         case JSON_ARRAY: out = from_list(r, v, mark); break;
         case JSON_STRING: out = marked(r, json_string_value(v), json_string_length(v), mark); break;
         case JSON_INTEGER: out = tpl_int(json_integer_value(v)); break;

@@ -27,6 +27,8 @@ void tpl_scene_free(tpl_scene *s);
 struct tpl_run *tpl_scene_run(tpl_scene *s); /* for the makers of value.h */
 /* A value of JSON; every byte of its strings gets the mark. Strings are borrowed. */
 tpl_value tpl_from_json(struct tpl_run *r, const json_t *v, uint16_t mark);
+/* An object, whose member "role" gets a mark of its own. */
+tpl_value tpl_from_object(struct tpl_run *r, const json_t *v, uint16_t mark, uint16_t role);
 /* Renders with the variables given; the result lives until the next rendering. RT_E_INPUT: what the template did wrong,
  * or its own raise_exception; another rendering of the scene may follow. */
 rt_status tpl_render(tpl_scene *s, const tpl_binding *variables, size_t n, rt_error *err, tpl_value *out) RT_NODISCARD;

@@ -21,6 +21,7 @@ tpl_value tpl_dict_new(tpl_run *r) {
 }
 
 const tpl_value *tpl_dict_get(tpl_run *r, const tpl_dict *d, tpl_value key) {
+    tpl_charge(r, 8 * d->n);
     for (size_t i = 0; i < d->n; i++)
         if (tpl_equal(r, d->pairs[i].key, key)) return &d->pairs[i].value;
     return NULL;

@@ -54,11 +54,17 @@ static void repr_string(tpl_run *r, tpl_text_buf *b, tpl_value v) {
     add_quoted(r, b, v, single && !twice ? '"' : '\'', false);
 }
 
+/* An undefined value is nothing by itself, and says so within a list. */
+static void repr_inside(tpl_run *r, tpl_text_buf *b, tpl_value v) {
+    if (v.kind == TPL_UNDEFINED) tpl_add_text(r, b, "Undefined");
+    else tpl_repr(r, b, v);
+}
+
 static void repr_list(tpl_run *r, tpl_text_buf *b, tpl_value v) {
     tpl_add_text(r, b, v.tuple ? "(" : "[");
     for (size_t i = 0; i < v.list->n && !tpl_failed(r); i++) {
         if (i) tpl_add_text(r, b, ", ");
-        tpl_repr(r, b, v.list->items[i]);
+        repr_inside(r, b, v.list->items[i]);
     }
     tpl_add_text(r, b, v.tuple ? v.list->n == 1 ? ",)" : ")" : "]");
 }
@@ -68,7 +74,7 @@ static void repr_dict(tpl_run *r, tpl_text_buf *b, const tpl_dict *d) {
         if (i) tpl_add_text(r, b, ", ");
         tpl_repr(r, b, d->pairs[i].key);
         tpl_add_text(r, b, ": ");
-        tpl_repr(r, b, d->pairs[i].value);
+        repr_inside(r, b, d->pairs[i].value);
     }
     tpl_add_text(r, b, "}");
 }
