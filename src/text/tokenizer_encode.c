@@ -19,7 +19,7 @@ typedef struct cached { /* one cache line */
 struct rt_encoder {
     const rt_tokenizer *t;
     tok_pieces normal, pieces; /* `normal` holds the normalised text that `pieces` cuts */
-    bpe_work bpe;
+    tok_work work;
     cached *cache; /* direct-mapped; NULL: none */
     rt_ids *ids;
     int64_t *begins; /* of the ids of this text */
@@ -47,7 +47,7 @@ static cached *cache_slot(rt_encoder *e, const char *s, size_t n) {
     return e->cache && n <= CACHE_KEY && n > 0 ? &e->cache[rt_tok_hash(s, n) % CACHE_SLOTS] : NULL;
 }
 
-static void remember(cached *c, const bpe_work *w, const char *s, size_t n) {
+static void remember(cached *c, const tok_work *w, const char *s, size_t n) {
     if (w->size > CACHE_IDS || w->lead) return;
     *c = (cached){.bytes = (uint8_t)n, .count = (uint8_t)w->size};
     memcpy(c->key, s, n);
@@ -65,8 +65,8 @@ static rt_status encode_piece(rt_encoder *e, size_t begin, size_t end, rt_error 
         for (int i = 0; i < c->count; begin += c->lengths[i++]) emit(e, c->ids[i], origin(e, begin));
         return RT_OK;
     }
-    bpe_work *w = &e->bpe;
-    RT_TRY(rt_bpe_run(w, &e->t->vocab, &e->t->model, s, n, err));
+    tok_work *w = &e->work;
+    RT_TRY(rt_tok_encode_piece(w, e->t, s, n, err));
     if (c) remember(c, w, s, n);
     begin += w->lead;
     for (size_t i = 0; i < w->size; begin += w->symbols[i++].length) emit(e, w->symbols[i].id, origin(e, begin));
@@ -121,7 +121,7 @@ rt_status rt_tok_normalize(const rt_tokenizer *t, tok_pieces *p, tok_view *view,
     return RT_OK;
 }
 
-/* The next added token in view[from..), passing over special ones that data spells. White space beside a token may be
+/* The next added token from hit->next on, passing over special ones that data spells. White space beside a token may be
  * data: it is swallowed, not part of the name. */
 static bool spelled_by_data(const rt_encoder *e, const tok_view *view, const tok_hit *hit) {
     if (!e->data || !e->t->vocab.entries[hit->id].special) return false;
@@ -129,25 +129,21 @@ static bool spelled_by_data(const rt_encoder *e, const tok_view *view, const tok
         if (!isspace((unsigned char)view->s[i]) && e->data[rt_tok_origin(view, i)]) return true;
     return false;
 }
-static bool next_added(const rt_encoder *e, const tok_added_set *set, const tok_view *view, size_t from, tok_hit *hit) {
-    size_t search = from;
-    while (rt_tok_added_next(set, view->s, view->n, search, hit)) {
-        if (hit->begin < from) hit->begin = from;
+static bool next_added(const rt_encoder *e, const tok_added_set *set, const tok_view *view, size_t done, tok_hit *hit) {
+    while (rt_tok_added_next(set, view->s, view->n, hit->next, done, hit))
         if (!spelled_by_data(e, view, hit)) return true;
-        search = hit->end;
-    }
     return false;
 }
 
 /* A stretch of raw text without added tokens that are looked for there. */
 static rt_status encode_stretch(rt_encoder *e, const char *s, size_t begin, size_t end, rt_error *err) {
     tok_view view = {s + begin, end - begin, NULL, (int64_t)begin};
-    tok_hit hit;
+    tok_hit hit = {0};
     size_t from = 0;
     if (begin == end) return RT_OK;
     RT_TRY(rt_tok_normalize(e->t, &e->normal, &view, (int64_t)end, err));
     for (; next_added(e, &e->t->normalized, &view, from, &hit); from = hit.end) {
-        RT_TRY(encode_normal(e, &view, from, hit.begin, err));
+        if (from < hit.begin) RT_TRY(encode_normal(e, &view, from, hit.begin, err));
         emit(e, hit.id, e->track ? rt_tok_origin(&view, hit.begin) : 0);
     }
     return encode_normal(e, &view, from, view.n, err);
@@ -155,13 +151,13 @@ static rt_status encode_stretch(rt_encoder *e, const char *s, size_t begin, size
 
 static rt_status encode_all(rt_encoder *e, const char *s, size_t n, bool add_special, rt_error *err) {
     const rt_tokenizer *t = e->t;
-    tok_hit hit;
+    tok_hit hit = {0};
     size_t from = 0, valid = rt_utf8_valid_bytes(s, n);
     if (valid < n) return rt_fail(err, RT_E_INPUT, "the text is not valid UTF-8 at byte %zu", valid);
     for (int i = 0; add_special && i < t->before.size; i++) emit(e, t->before.ids[i], 0);
     size_t first = e->count;
     for (tok_view raw = {s, n, NULL, 0}; next_added(e, &t->raw, &raw, from, &hit); from = hit.end) {
-        RT_TRY(encode_stretch(e, s, from, hit.begin, err));
+        if (from < hit.begin) RT_TRY(encode_stretch(e, s, from, hit.begin, err));
         emit(e, hit.id, (int64_t)hit.begin);
     }
     RT_TRY(encode_stretch(e, s, from, n, err));
@@ -190,7 +186,7 @@ void rt_tok_pieces_free(tok_pieces *p) {
 static void encoder_close(rt_encoder *e) {
     rt_tok_pieces_free(&e->normal);
     rt_tok_pieces_free(&e->pieces);
-    rt_bpe_free(&e->bpe);
+    rt_tok_work_free(&e->work);
     rt_free(e->cache);
     rt_free(e->begins);
 }
