@@ -4,17 +4,19 @@
 #include <retort/base/threads.h>
 #include <retort/io/hf_generation.h>
 #include <retort/text/text_stream.h>
+#include <retort/train/chat_prompt.h>
 #include <retort/train/expert_report.h>
 #include <retort/train/frozen.h>
 #include <retort/train/generate.h>
 #include <string.h>
+#include <time.h>
 
 typedef struct arguments {
-    const char *model, *prompt, *prompt_file;
+    const char *model, *prompt, *prompt_file, *system, *chat_template;
     rt_strings stop;
     int64_t tokens, top_k, seed, samples, threads, expert_budget;
     double temperature, top_p, min_p;
-    bool greedy, exact, print_ids, json;
+    bool greedy, exact, print_ids, json, chat;
     int activations;
 } arguments;
 
@@ -23,6 +25,9 @@ static const rt_option options[] = {
     RT_OPT_STRING(arguments, model, NULL, "a run, a checkpoint or a Hugging Face folder, with its tokenizer", .positional = true, .required = true, .operand = "MODEL"),
     RT_OPT_STRING(arguments, prompt, NULL, "the text to continue; - reads standard input; none: from the beginning of a document", .letter = 'p', .operand = "TEXT"),
     RT_OPT_STRING(arguments, prompt_file, NULL, "the text to continue, in a file; a line end at its end does not count", .letter = 'f', .operand = "FILE"),
+    RT_OPT_FLAG(arguments, chat, "no", "the prompt is a message: put it into the tokenizer's chat template, and print the answer", .letter = 'c'),
+    RT_OPT_STRING(arguments, system, NULL, "--chat: the system's message", .operand = "TEXT"),
+    RT_OPT_STRING(arguments, chat_template, NULL, "--chat: a template's file, or one of the tokenizer's by name", .operand = "TEMPLATE"),
     RT_OPT_INT(arguments, tokens, "100", 1, 1e9, "at most so many new tokens", .letter = 'n'),
     RT_OPT_REAL(arguments, temperature, "1", 1e-3, 1e3, "below 1: likelier tokens more often", .letter = 't'),
     RT_OPT_INT(arguments, top_k, "0", 0, 1e9, "choose among the so many likeliest tokens; 0: among all", .letter = 'k'),
@@ -68,6 +73,13 @@ static rt_status encode_prompt(const rt_tokenizer *t, const rt_buf *prompt, rt_i
     return ids->failed ? rt_fail(err, RT_E_NOMEM, "out of memory: the prompt") : RT_OK;
 }
 
+static rt_status begin(const arguments *a, const rt_tokenizer *t, const rt_buf *text, rt_ids *ids, rt_error *err) {
+    if (!a->chat && (a->system || a->chat_template)) return rt_fail(err, RT_E_USAGE, "--system and --chat-template need --chat");
+    if (!a->chat) return encode_prompt(t, text, ids, err);
+    rt_chat_question q = {a->system, text->size > 0 ? text->data : "", a->chat_template, (int64_t)time(NULL)};
+    return rt_chat_question_ids(t, &q, ids, err);
+}
+
 /* ------------------------------------------------------------------- output */
 
 typedef struct voice { /* one text */
@@ -107,7 +119,7 @@ static rt_status open_voices(choir *h, const rt_tokenizer *t, rt_error *err) {
         voice *v = &h->voices[i];
         rt_buf_puts(&v->text, "");
         rt_text_stream_open(&v->stream, t, h->a->stop.item, h->a->stop.count);
-        RT_TRY(rt_text_stream_add(&v->stream, h->ids[0].data, h->prompt, false, &v->text, err));
+        if (!h->a->chat) RT_TRY(rt_text_stream_add(&v->stream, h->ids[0].data, h->prompt, false, &v->text, err));
         v->prompt = v->text.size;
     }
     return h->live && !h->a->print_ids ? print_live(h, h->voices[0].text.data, h->voices[0].text.size, err) : RT_OK;
@@ -203,9 +215,10 @@ static rt_status with_tokenizer(rt_context *c, const arguments *a, const rt_froz
     rt_tokenizer *t;
     rt_ids ids = {0}, ends = {0};
     RT_TRY(rt_tokenizer_load(&t, m->path, err));
-    rt_status s = encode_prompt(t, text, &ids, err);
+    rt_status s = begin(a, t, text, &ids, err);
     if (s == RT_OK && rt_tokenizer_eos(t) >= 0) rt_ids_add(&ends, rt_tokenizer_eos(t));
     if (s == RT_OK) s = rt_hf_end_ids(m->path, &ends, err);
+    if (s == RT_OK && a->chat) s = rt_chat_end_of_turn(t, a->chat_template, &ends, err);
     if (s == RT_OK) s = with_choir(c, a, m, t, &ids, &ends, err);
     rt_ids_free(&ids), rt_ids_free(&ends);
     rt_tokenizer_free(t);
@@ -228,6 +241,7 @@ static rt_status run(rt_context *c, const void *given, rt_error *err) {
 }
 
 const rt_command rt_command_generate = {
-    "generate", "continues a text", "MODEL [--prompt TEXT] [--tokens N] [--temperature X] [--top-k K] [--top-p P] [--seed S] [--greedy] [--stop TEXT] [--json]",
+    "generate", "continues a text", "MODEL [--prompt TEXT] [--chat [--system TEXT]] [--tokens N] [--temperature X] [--top-k K] [--top-p P] [--seed S] [--greedy] [--stop TEXT] [--json]",
     "Prints the prompt and its continuation, token by token. It ends after --tokens, at one of the model's end-of-text tokens, before a --stop text, or when "
-    "the model has no further position. Rates for the prompt and for the new tokens are said at the end.", options, sizeof(arguments), run};
+    "the model has no further position. With --chat the prompt is what a user says, only the answer is printed, and the end of the turn ends it. "
+    "Rates for the prompt and for the new tokens are said at the end.", options, sizeof(arguments), run};
