@@ -15,6 +15,7 @@ static const rt_role roles[RT_WEIGHT_KINDS] = {
     [RT_WEIGHT_SHARED_UP] = rt_role_expert,    [RT_WEIGHT_SHARED_DOWN] = rt_role_expert,  [RT_WEIGHT_EXPERT_GATE] = rt_role_expert,
     [RT_WEIGHT_EXPERT_UP] = rt_role_expert,    [RT_WEIGHT_EXPERT_DOWN] = rt_role_expert,  [RT_WEIGHT_FINAL_NORM] = rt_role_norm,
     [RT_WEIGHT_HEAD] = rt_role_head};
+rt_role rt_weight_role(rt_weight_kind k) { return roles[k]; }
 
 static bool stacked(const rt_weights *w, const rt_slot *s) {
     (void)w;
