@@ -85,7 +85,7 @@ static rt_status write_on(rt_context *c, const arguments *a, const rt_frozen *m,
 static rt_status with_tokenizer(rt_context *c, const arguments *a, const rt_frozen *m, rt_error *err) {
     rt_tokenizer *t;
     rt_ids ids = {0};
-    RT_TRY(rt_tokenizer_load(&t, m->path, err));
+    RT_TRY(rt_model_tokenizer(&t, m->path, err));
     rt_status s = encode_prompt(t, a->prompt, &ids, err);
     if (s == RT_OK) s = write_on(c, a, m, t, &ids, err);
     rt_ids_free(&ids);

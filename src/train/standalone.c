@@ -65,7 +65,7 @@ static void defaults(rt_standalone *s) {
 
 static rt_status open_given(rt_standalone *s, rt_token_view *view, rt_error *err) {
     rt_corpus_options c = {.separator = s->o.separator, .key = s->o.text_key};
-    RT_TRY(rt_tokenizer_load(&s->tokenizer, s->o.tokenizer ? s->o.tokenizer : s->path, err));
+    RT_TRY(rt_model_tokenizer(&s->tokenizer, s->o.tokenizer ? s->o.tokenizer : s->path, err));
     RT_TRY(rt_tokenizer_vocab_make(&s->vocab, s->tokenizer, err));
     RT_TRY(rt_token_stream_load(&s->stream, s->o.data.item, (int)s->o.data.count, &c, s->tokenizer, &s->vocab, err));
     *view = rt_token_stream_all(s->stream);
@@ -93,7 +93,7 @@ static int64_t vocabulary(const rt_standalone *s) { return s->tokens ? rt_tokeni
 static rt_status check_tokenizers(const rt_standalone *s, int kind, const char *path, rt_error *err) {
     rt_tokenizer *own = NULL;
     rt_error ignored = {0};
-    bool found = rt_tokenizer_load(&own, path, &ignored) == RT_OK;
+    bool found = rt_model_tokenizer(&own, path, &ignored) == RT_OK;
     rt_tokenizer_id teacher = {found ? rt_tokenizer_hash(own) : NULL, found ? rt_tokenizer_size(own) : rt_hf_config(s->teacher_files.files)->vocab_size};
     rt_tokenizer_id student = {s->tokens ? rt_tokenizer_hash(s->tokens) : NULL, vocabulary(s)};
     rt_status status = rt_projector_check(kind, teacher, student, err);
