@@ -34,6 +34,7 @@ static void linear(operands *o) {
         for (int64_t n = 0; n < N; n++)
             for (int64_t r = 0; r < o->in[i].dim[0]; r++) {
                 double y = o->in[1].data ? f64(&o->in[1])[n * O + column + r] : 0;
+                if (o->in[i + 3].data) y += f64(&o->in[i + 3])[r];
                 double *terms = &o->terms[n * O + column + r];
                 for (int64_t k = 0; k < K; k++) {
                     double term = f64(&o->in[0])[n * K + k] * f64(&o->in[i])[r * K + k];
@@ -49,6 +50,31 @@ static void rmsnorm(operands *o) {
         double square = 0;
         for (int64_t d = 0; d < D; d++) square += x[d] * x[d];
         for (int64_t d = 0; d < D; d++) f64(&o->out)[n * D + d] = x[d] / sqrt(square / (double)D + o->c->norm_eps) * f64(&o->in[1])[d];
+    }
+}
+static void normalised_groups(const operands *o, int64_t n, int64_t from, int64_t to, const rt_tensor *w) {
+    int64_t C = o->out.dim[1], width = w->dim[0];
+    for (int64_t at = from; at < to; at += width) {
+        const double *x = f64(&o->in[0]) + n * C + at;
+        double square = 0;
+        for (int64_t d = 0; d < width; d++) square += x[d] * x[d];
+        for (int64_t d = 0; d < width; d++) f64(&o->out)[n * C + at + d] = x[d] / sqrt(square / (double)width + o->c->norm_eps) * f64(w)[d];
+    }
+}
+static void qk_norm(operands *o) {
+    int64_t Q = o->c->heads * o->c->head_dim, K = o->c->kv_heads * o->c->head_dim;
+    memcpy(o->out.data, o->in[0].data, rt_tensor_bytes(&o->out));
+    for (int64_t n = 0; n < o->out.dim[0]; n++) {
+        normalised_groups(o, n, 0, Q, &o->in[1]);
+        normalised_groups(o, n, Q, Q + K, &o->in[2]);
+    }
+}
+static void gate(operands *o) {
+    int64_t K = o->in[0].dim[1], D = o->out.dim[1];
+    for (int64_t n = 0; n < o->out.dim[0]; n++) {
+        double score = 0;
+        for (int64_t k = 0; k < K; k++) score += f64(&o->in[0])[n * K + k] * f64(&o->in[1])[k];
+        for (int64_t d = 0; d < D; d++) f64(&o->out)[n * D + d] = f64(&o->in[2])[n * D + d] / (1 + exp(-score));
     }
 }
 static void rope(operands *o) {
@@ -71,15 +97,15 @@ static double key_dot(const operands *o, int64_t n, int64_t m, int64_t h) {
 }
 static void attention_head(operands *o, int64_t n, int64_t h) {
     int64_t dim = o->c->head_dim, C = o->in[0].dim[1], group = o->c->heads / o->c->kv_heads;
-    double sum = 0, largest = -HUGE_VAL, *y = f64(&o->out) + n * o->out.dim[1] + h * dim;
+    double sum = 0, largest = -HUGE_VAL, *y = f64(&o->out) + n * o->out.dim[1] + h * dim, *terms = o->terms + n * o->out.dim[1] + h * dim;
     for (int64_t m = i32(&o->in[1])[n]; m <= n; m++) largest = fmax(largest, key_dot(o, n, m, h));
     for (int64_t m = i32(&o->in[1])[n]; m <= n; m++) {
         const double *v = f64(&o->in[0]) + m * C + (o->c->heads + o->c->kv_heads + h / group) * dim;
         double p = exp(key_dot(o, n, m, h) - largest);
         sum += p;
-        for (int64_t d = 0; d < dim; d++) y[d] += p * v[d];
+        for (int64_t d = 0; d < dim; d++) y[d] += p * v[d], terms[d] += fabs(p * v[d]);
     }
-    for (int64_t d = 0; d < dim; d++) y[d] /= sum;
+    for (int64_t d = 0; d < dim; d++) y[d] /= sum, terms[d] /= sum;
 }
 static void attention(operands *o) {
     for (int64_t n = 0; n < o->out.dim[0]; n++)
@@ -97,18 +123,19 @@ static void add(operands *o) {
     for (int64_t i = 0; i < rt_tensor_count(&o->out); i++) f64(&o->out)[i] = f64(&o->in[0])[i] + f64(&o->in[1])[i];
 }
 static void cast(operands *o) { memcpy(o->out.data, o->in[0].data, rt_tensor_bytes(&o->out)); }
-/* softmax over the chosen, which is softmax over all, renormalised; the k largest, ties to the lower id */
+/* softmax over all, taken at the k largest (ties to the lower id), renormalised where the model says so */
 static void route(operands *o) {
     int64_t E = o->in[0].dim[1], k = o->out.dim[1];
     for (int64_t n = 0; n < o->out.dim[0]; n++) {
         const double *s = f64(&o->in[0]) + n * E;
-        double sum = 0, *w = f64(&o->out) + n * k;
+        double sum = 0, all = 0, *w = f64(&o->out) + n * k;
         for (int64_t e = 0; e < E; e++) {
             int64_t above = 0;
             for (int64_t j = 0; j < E; j++) above += s[j] > s[e] || (s[j] == s[e] && j < e);
+            all += exp(s[e]);
             if (above < k) sum += w[above] = exp(s[e]);
         }
-        for (int64_t j = 0; j < k; j++) w[j] /= sum;
+        for (int64_t j = 0; j < k; j++) w[j] /= o->c->norm_topk ? sum : all;
     }
 }
 static double expert_hidden(const operands *o, const double *x, int64_t e, int64_t f) {
@@ -134,8 +161,8 @@ static void experts(operands *o) {
 static const struct {
     const char *op;
     void (*formula)(operands *o);
-} formulas[] = {{"embed", embed}, {"linear", linear}, {"rmsnorm", rmsnorm}, {"rope", rope},   {"attention", attention}, {"swiglu", swiglu},
-                {"add", add},     {"cast", cast},     {"route", route},     {"experts", experts}, {NULL, NULL}};
+} formulas[] = {{"embed", embed}, {"linear", linear}, {"rmsnorm", rmsnorm}, {"qk_norm", qk_norm}, {"rope", rope}, {"attention", attention},
+                {"swiglu", swiglu}, {"gate", gate}, {"add", add}, {"cast", cast}, {"route", route}, {"experts", experts}, {NULL, NULL}};
 
 /* --------------------------------------------------------------- comparison */
 
@@ -224,8 +251,8 @@ static void check_model(const fixture *f, const char *variant) {
 }
 
 static void each_operation_rounds_once(void) {
-    static const char *const models[] = {"llama", "mixtral"}, *const variants[] = {"f16", "bf16"};
-    for (int i = 0; i < 4; i++) {
+    static const char *const models[] = {"llama", "mistral", "qwen2", "qwen3", "mixtral", "qwen2_moe", "qwen3_moe", "olmoe"}, *const variants[] = {"f16", "bf16"};
+    for (int i = 0; i < 16; i++) {
         fixture f;
         if (!fixture_open(&f, models[i / 2])) return;
         check_model(&f, variants[i % 2]);

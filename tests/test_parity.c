@@ -13,6 +13,19 @@ static const char *const models[] = {"llama", "llama3", "mistral", "qwen2", "qwe
 static const char *const variants[] = {"f32", "f16", "bf16"};
 enum { MODELS = sizeof models / sizeof *models, FIRST_MIXTURE = 5, VARIANTS = sizeof variants / sizeof *variants };
 
+/* The largest differences seen, for the table that the last test prints. */
+typedef enum number { LOGITS, LOSSES, ROUTER, GRADIENTS, WHATS } number;
+static double seen[MODELS][WHATS];
+static void note(const char *model, number w, double difference) {
+    for (int i = 0; i < MODELS; i++)
+        if (strcmp(models[i], model) == 0) seen[i][w] = fmax(seen[i][w], difference);
+}
+static void the_differences_in_a_table(void) {
+    printf("\n    %-12s %10s %10s %10s %10s   (largest differences; gradients relative to a tensor's largest)\n", "family", "logits", "losses", "router", "gradients");
+    for (int i = 0; i < MODELS; i++)
+        printf("    %-12s %10.2g %10.2g %10.2g %10.2g\n", models[i], seen[i][LOGITS], seen[i][LOSSES], seen[i][ROUTER], seen[i][GRADIENTS]);
+}
+
 /* ------------------------------------------------------------------- logits */
 
 /* Logits of both rows, [2,T,V], of a model directory; NULL after a failed check. rt_free */
@@ -44,6 +57,7 @@ static void compare_logits(const fixture *f, const char *variant, const float *w
         for (int i = 0; i < n * FIXTURE_V; i++)
             worst = fmax(worst, fabs((double)z[(row * FIXTURE_T + first) * FIXTURE_V + i] - (double)want[row * n * FIXTURE_V + i]));
     RT_CHECK(worst <= 1e-4, "%s/%s: logits differ by %.3g", f->name, variant, worst);
+    note(f->name, LOGITS, worst);
     rt_free(z);
 }
 
@@ -92,6 +106,7 @@ static double item2(const json_t *object, const char *key, size_t i, size_t j) {
 
 static void check_near(double got, double want, double tolerance, const fixture *f, const char *variant, const char *what) {
     RT_CHECK(fabs(got - want) <= tolerance, "%s/%s: %s is %.9g, expected %.9g", f->name, variant, what, got, want);
+    if (strcmp(what, "gradient norm") != 0) note(f->name, strncmp(what, "loss", 4) == 0 ? LOSSES : ROUTER, fabs(got - want));
 }
 
 static void check_losses(loss_graph *l, const fixture *f, const char *variant, const json_t *want) {
@@ -131,12 +146,27 @@ static void check_experts(const loss_graph *l, size_t layer, const fixture *f, c
         check_near(counts[e], item2(want, "expert_counts_per_layer", layer, e), 0, f, variant, "expert count");
     }
 }
+/* Hugging Face's auxiliary loss: E sum over slots and experts of f P, with means over the tokens of all layers together. */
+static double auxiliary_loss(const loss_graph *l) {
+    enum { SLOTS = 4, EXPERTS = 16 };
+    int64_t layers = l->model.n_layers, tokens = 2 * FIXTURE_T, E = l->files.weights.config.experts, k = l->files.weights.config.experts_per_token;
+    double mean[EXPERTS] = {0}, chosen[SLOTS][EXPERTS] = {{0}}, sum = 0;
+    for (int64_t layer = 0; layer < layers; layer++) {
+        const int32_t *ids = rt_graph_value(l->g, l->model.layers[layer].ids)->data;
+        mean_probabilities(rt_graph_value(l->g, l->model.layers[layer].scores), mean);
+        for (int64_t i = 0; i < tokens * k; i++) chosen[i % k][ids[i]]++;
+    }
+    for (int64_t s = 0; s < k; s++)
+        for (int64_t e = 0; e < E; e++) sum += chosen[s][e] / (double)(tokens * layers) * mean[e] / (double)layers;
+    return sum * (double)E;
+}
 static void check_router(loss_graph *l, const fixture *f, const char *variant, const json_t *want) {
     for (size_t i = 0; l->balance && i < (size_t)l->model.n_layers; i++) {
         check_near(*(double *)rt_graph_value(l->g, l->z[i])->data, item(want, "z_loss_per_layer", i), 1e-5, f, variant, "router z");
         check_near(*(double *)rt_graph_value(l->g, l->balance[i])->data, item(want, "load_balance_per_layer", i), 1e-5, f, variant, "balance");
         check_experts(l, i, f, variant, want);
     }
+    if (l->balance) check_near(auxiliary_loss(l), fixture_number(want, "aux_loss_f64"), 1e-5, f, variant, "auxiliary loss");
 }
 
 static void losses_and_routing_equal_the_reference(void) {
@@ -176,6 +206,7 @@ static void router_logits_equal_the_reference(void) {
         if (loss_graph_open(&l, fixture_path(&f, "f32"), RT_ACTIVATIONS_F32, 2, FIXTURE_T, false)) {
             double worst = router_difference(&l, &f);
             RT_CHECK(worst <= 1e-5, "%s: router logits differ by %.3g", f.name, worst);
+            note(f.name, ROUTER, worst);
             loss_graph_close(&l);
         }
         fixture_close(&f);
@@ -193,6 +224,7 @@ static void compare_gradient(const rt_tensor *got, const rt_tensor *want, const 
         *norm += (double)a[i] * (double)a[i];
     }
     RT_CHECK(worst <= 1e-4 * largest, "%s: gradient of %s differs by %.3g, its largest is %.3g", model, name, worst, largest);
+    if (largest > 0) note(model, GRADIENTS, worst / largest);
 }
 
 static void compare_gradients(loss_graph *l, const fixture *f, const rt_safetensors *file) {
@@ -242,4 +274,5 @@ RT_SUITE(parity) {
     RT_TEST(losses_and_routing_equal_the_reference);
     RT_TEST(router_logits_equal_the_reference);
     RT_TEST(gradients_equal_the_reference);
+    RT_TEST(the_differences_in_a_table);
 }

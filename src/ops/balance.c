@@ -18,8 +18,9 @@ static rt_status infer(rt_graph *g, rt_node *n) {
     RT_TRY(rt_infer_shape(g, n, 1, 2, (int64_t[]){s->dim[0], -1}));
     n->scratch = counts_bytes(s->dim[1]) + (size_t)(rt_score_blocks(s) * s->dim[1]) * sizeof(double);
     n->worker_scratch = (size_t)s->dim[1] * rt_compute_size(n);
+    int64_t E = s->dim[1]; /* s moves when an output is added */
     RT_TRY(rt_infer_out(g, n, 0, RT_F64, 1, (int64_t[]){1}));
-    return rt_infer_out(g, n, 1, RT_F64, 1, &s->dim[1]);
+    return rt_infer_out(g, n, 1, RT_F64, 1, &E);
 }
 
 static double *block_sums(const rt_call *c, int64_t b) {
