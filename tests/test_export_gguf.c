@@ -92,6 +92,24 @@ static void fixtures_of_every_family_pass(void) {
         fixture_close(&f);
     }
 }
+/* A student in bf16 has an f32 router: in a GGUF file it stays, in a folder it is rounded. */
+static void the_router_of_a_bf16_student_keeps_its_bits(void) {
+    places p;
+    rt_weights w;
+    rt_error err = {0};
+    rt_export_report r;
+    rt_export_options o = gguf(RT_BF16), folder = {.dtype = RT_BF16};
+    rt_model_config c = small_config(4);
+    rt_precision policy = rt_precision_student(RT_BF16);
+    make_places(&p, 4, NULL, 0);
+    small_model(&w, &c, &policy, 0.2);
+    small_folder(p.from, &w);
+    rt_weights_free(&w);
+    RT_OK_OR_FAIL(export_as(&p, &o, &r, &err));
+    CU_ASSERT_EQUAL(r.changed, 0);
+    RT_OK_OR_FAIL(rt_export_model(p.from, in(p.root, "folder"), &folder, &r, &err));
+    CU_ASSERT_TRUE(r.changed > 2 * 4 * 30 && r.changed <= 2 * 4 * 32);
+}
 static void a_file_gives_the_folder_back(void) {
     places p;
     rt_error err = {0};
@@ -103,6 +121,7 @@ static void a_file_gives_the_folder_back(void) {
     RT_OK_OR_FAIL(export_as(&p, &o, &r, &err));
     RT_OK_OR_FAIL(rt_export_model(p.from, direct, &plain, &r, &err));
     RT_OK_OR_FAIL(rt_export_model(p.to, back, &plain, &r, &err));
+    RT_OK_OR_FAIL(rt_export_model(p.to, in(p.root, "again.gguf"), &o, &r, &err)); /* without a tokenizer, as it is */
     CU_ASSERT_TRUE(same_file(in(direct, "model.safetensors"), in(back, "model.safetensors")) && same_file(in(direct, "config.json"), in(back, "config.json")));
 }
 static void a_changed_bit_is_found(void) {
@@ -288,6 +307,7 @@ static void a_file_is_a_model_for_every_command(void) {
 RT_SUITE(export_gguf) {
     RT_TEST(every_type_is_checked);
     RT_TEST(fixtures_of_every_family_pass);
+    RT_TEST(the_router_of_a_bf16_student_keeps_its_bits);
     RT_TEST(a_file_gives_the_folder_back);
     RT_TEST(a_changed_bit_is_found);
     RT_TEST(what_a_type_cannot_hold_is_refused_by_name);

@@ -67,7 +67,7 @@ static rt_status print(rt_context *c, const arguments *a, const rt_export_report
     if (r->files > 1) RT_TRY(rt_out_printf(c, err, " in %lld files", (long long)r->files));
     RT_TRY(rt_out_printf(c, err, "\n  read again: every tensor is the model's, rounded; logits on %lld probe ids have the same bits\n",
                          (long long)r->positions));
-    if (r->kept_f16) RT_TRY(rt_out_printf(c, err, "  %lld tensors are kept in f16: their rows are no multiple of 32\n", (long long)r->kept_f16));
+    if (r->kept_f16) RT_TRY(rt_out_printf(c, err, "  %lld matrices are kept in f16: their rows are no multiple of 32\n", (long long)r->kept_f16));
     RT_TRY(rt_out_printf(c, err, "  rounding: %lld weights changed; KL from the model %.3g nats; %lld first choices of %lld changed", (long long)r->changed,
                          r->kl, (long long)r->top1_changed, (long long)r->positions));
     if (r->routes) RT_TRY(rt_out_printf(c, err, "; %lld routes of %lld flipped", (long long)r->routes_flipped, (long long)r->routes));

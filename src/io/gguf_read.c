@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "values are little-endian and used in place");
 enum { MIN_PAIR = 13, MIN_TENSOR = 33, MAX_KEY = 65535, MAX_DEPTH = 8, DEFAULT_ALIGNMENT = 32, MAX_ALIGNMENT = 1 << 20 };
@@ -266,7 +267,8 @@ void rt_gguf_close(rt_gguf *g) {
 }
 bool rt_gguf_is(const char *path) {
     char letters[4];
-    FILE *f = rt_file_exists(path) && !rt_dir_exists(path) ? fopen(path, "rb") : NULL;
+    struct stat about;
+    FILE *f = stat(path, &about) == 0 && S_ISREG(about.st_mode) ? fopen(path, "rb") : NULL; /* a pipe might never answer */
     bool yes = f && fread(letters, 1, 4, f) == 4 && memcmp(letters, "GGUF", 4) == 0;
     if (f) fclose(f);
     return yes;

@@ -184,11 +184,18 @@ static json_t *config_of(const rt_gguf *g) {
     json_decref(o);
     return NULL;
 }
+static const char whole[] = "tokenizer.huggingface.json";
+bool rt_gguf_has_tokenizer(const char *path) {
+    rt_gguf *g = NULL;
+    bool has = rt_gguf_open(path, &g, NULL) == RT_OK && rt_gguf_find(g, whole);
+    rt_gguf_close(g);
+    return has;
+}
 static rt_status read_back(const rt_gguf *g, rt_tokenizer **out, rt_error *err) {
     const char *json;
     size_t n;
     rt_buf config = {0};
-    if (!rt_gguf_text(rt_gguf_find(g, "tokenizer.huggingface.json"), &json, &n))
+    if (!rt_gguf_text(rt_gguf_find(g, whole), &json, &n))
         return rt_fail(err, RT_E_INPUT, "%s: has no tokenizer.huggingface.json: give a tokenizer of its own", rt_gguf_path(g));
     json_t *o = config_of(g);
     if (o) rt_json_dump(o, 1, &config);

@@ -7,7 +7,7 @@
 
 bool rt_corpus_has_tokenizer(const char *dir) {
     char path[4096];
-    if (rt_gguf_is(dir)) return true;
+    if (rt_gguf_is(dir)) return rt_gguf_has_tokenizer(dir);
     snprintf(path, sizeof path, "%s/tokenizer.json", dir);
     if (rt_file_exists(path)) return true;
     snprintf(path, sizeof path, "%s/tokenizer.json.gz", dir);

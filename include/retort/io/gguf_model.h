@@ -58,5 +58,6 @@ const rt_gguf *rt_gguf_model_file(const rt_gguf_model *m);
  * in a file with quantized tensors, where f32 is made of them (of all, for one dtype). */
 const rt_tensor *rt_gguf_model_weight(const rt_gguf_model *m, int64_t i);
 /* The file's tokenizer, where it holds tokenizer.huggingface.json; RT_E_INPUT where it does not. */
+bool rt_gguf_has_tokenizer(const char *path);
 rt_status rt_gguf_tokenizer(const char *path, rt_tokenizer **out, rt_error *err) RT_NODISCARD;
 #endif
