@@ -71,6 +71,19 @@ async function checkTexts(name, model, tokenizer, texts, {normalize = false, exc
     return given.length;
 }
 
+// The header, by node-llama-cpp's own reader: a mixture says how it chooses, and its experts are stacked.
+async function checkHeader(name, file, architecture) {
+    const {metadata, fullTensorInfo} = await readGgufFileInfo(file), keys = metadata[architecture] ?? {}, find = (tensor) => fullTensorInfo.find((t) => t.name === tensor);
+    check(metadata.general.architecture === architecture, `${name}: architecture`, metadata.general.architecture, architecture);
+    check(metadata.tokenizer.ggml.tokens.length === keys.vocab_size, `${name}: tokens`, metadata.tokenizer.ggml.tokens.length, keys.vocab_size);
+    const gate = find("blk.0.ffn_gate_exps.weight"), dimensions = gate?.dimensions.map(Number);
+    if (!gate) return check(keys.expert_count === undefined, `${name}: experts`, keys.expert_count, undefined);
+    const said = [keys.expert_gating_func, typeof keys.expert_weights_norm, keys.expert_used_count > 0];
+    check(said[0] === 1 && said[1] === "boolean" && said[2], `${name}: gating`, said, [1, "boolean", true]);
+    check(same(dimensions, [keys.embedding_length, keys.expert_feed_forward_length, keys.expert_count]), `${name}: experts`, dimensions, keys);
+    check(find("blk.0.ffn_gate_inp.weight").ggmlType === 0, `${name}: type of the router`, find("blk.0.ffn_gate_inp.weight").ggmlType, 0);
+}
+
 // One model in all types. In f32 the continuation equals Retort's; in f16 and q8_0 llama.cpp rounds activations too, so it is only made.
 async function checkModel(name, folder, prompt, {texts = [], types = ["f32", "f16", "q8_0"], architecture, ...how} = {}) {
     const report = [], start = encodeWithSpecials(folder, prompt);
@@ -83,8 +96,7 @@ async function checkModel(name, folder, prompt, {texts = [], types = ["f32", "f1
             check(same(ids, expected), `${name}: greedy continuation`, ids, expected);
             report.push(`${ids.length} tokens equal`);
             if (texts.length) report.push(`${await checkTexts(name, model, folder, texts, how)} texts tokenized`);
-            const keys = (await readGgufFileInfo(file)).metadata;
-            if (architecture) check(keys.general.architecture === architecture, `${name}: architecture`, keys.general.architecture, architecture);
+            await checkHeader(name, file, architecture);
         } else {
             check(ids.length > 0, `${name} ${type}: generates`, ids.length, tokens);
             report.push(`${type} generates ${ids.length}`);
@@ -142,7 +154,7 @@ else {
         writeFileSync(`${tokenizer}/tokenizer.json`, gunzipSync(readFileSync(`${fixtures}/tokenizers/${name}/tokenizer.json.gz`)));
         train(`${name}-model`, "{arch: llama, hidden_size: 32, layers: 1, heads: 2, kv_heads: 2, ffn_size: 32, tie: true}",
             `{train: [${work}/data/valid.txt], tokenizer: ${tokenizer}, separator: blank_line, sequence_length: 32, batch: 1}`, 1);
-        await checkModel(`${name} tokenizer`, folderOf(`${name}-model`), once, {texts: all, types: ["f32"], ...how[name]});
+        await checkModel(`${name} tokenizer`, folderOf(`${name}-model`), once, {texts: all, types: ["f32"], architecture: "llama", ...how[name]});
     }
 }
 await llama.dispose();
