@@ -263,7 +263,8 @@ static void a_tokenizer_arrives_complete(void) {
     rt_error err = {0};
     const char *model = rt_fixture("models/stories260K/hf-f32"), *dir = rt_test_dir();
     if (!model) return;
-    snprintf(from, sizeof from, "%s", model), snprintf(to, sizeof to, "%s/to", dir), snprintf(again, sizeof again, "%s/again", dir), snprintf(file, sizeof file, "%s/m.gguf", dir);
+    snprintf(from, sizeof from, "%s", model), snprintf(to, sizeof to, "%s/to", dir), snprintf(again, sizeof again, "%s/again", dir);
+    snprintf(file, sizeof file, "%s/m.gguf", dir);
     CU_ASSERT_EQUAL(command_line(out, sizeof out, "export %s --dtype f32 --out %s", from, to), 0);
     CU_ASSERT_TRUE(same_file(in(from, "tokenizer_config.json"), in(to, "tokenizer_config.json")) && rt_file_exists(in(to, "tokenizer.model")));
     unlink(in(to, "tokenizer_config.json"));

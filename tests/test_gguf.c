@@ -176,7 +176,8 @@ static void open_damaged(const char *path, const char *what, size_t at) {
     int64_t before = rt_mem_stats_get().live_blocks;
     rt_status s = rt_gguf_open(path, &g, &err);
     if (s == RT_OK) touch(g);
-    else RT_CHECK((s == RT_E_INPUT || s == RT_E_UNSUPPORTED) && !g && !strchr(err.text, '\n') && strstr(err.text, path), "%s %zu: %s %s", what, at, rt_status_name(s), err.text);
+    else RT_CHECK((s == RT_E_INPUT || s == RT_E_UNSUPPORTED) && !g && !strchr(err.text, '\n') && strstr(err.text, path), "%s %zu: %s %s", what, at,
+                  rt_status_name(s), err.text);
     rt_gguf_close(g);
     RT_CHECK(rt_mem_stats_get().live_blocks == before, "%s %zu: blocks left", what, at);
 }

@@ -214,6 +214,29 @@ static void what_readers_compute_otherwise_is_refused(void) {
     refused(&c, "has the weight 'ffn gate', for which GGUF's qwen3moe has no tensor");
 }
 
+/* A file of another program that asks for more than is computed. */
+static rt_status one_tensor(void *context, int64_t i, rt_file_writer *w, rt_error *err) {
+    (void)context, (void)i;
+    return rt_file_writer_add(w, "\0\0\0\0", 4, err);
+}
+static void what_is_not_computed_here_is_refused_by_key(void) {
+    rt_error err = {0};
+    rt_gguf_meta m = {0};
+    rt_gguf_model *model = NULL;
+    char path[700];
+    snprintf(path, sizeof path, "%s/x.gguf", rt_test_dir());
+    rt_gguf_put_text(&m, "general.architecture", "llama", 5);
+    rt_gguf_put_f32(&m, "llama.logit_scale", 16);
+    RT_OK_OR_FAIL(rt_gguf_write(path, &m, &(rt_gguf_entry){"token_embd.weight", RT_GGUF_TYPE_F32, 1, {1}}, 1, one_tensor, NULL, &err));
+    RT_CHECK(rt_gguf_model_open(path, &model, &err) == RT_E_UNSUPPORTED && strstr(err.text, "llama.logit_scale is 16, expected 1"), "%s", err.text);
+    rt_gguf_meta_free(&m);
+    rt_error_clear(&err);
+    rt_gguf_put_text(&m, "general.architecture", "gemma2", 6);
+    RT_OK_OR_FAIL(rt_gguf_write(path, &m, NULL, 0, NULL, NULL, &err));
+    RT_CHECK(rt_gguf_model_open(path, &model, &err) == RT_E_UNSUPPORTED && strstr(err.text, "general.architecture gemma2 is not computed here"), "%s", err.text);
+    rt_gguf_meta_free(&m);
+}
+
 /* ---------------------------------------------------------------------- damage */
 
 static void open_damaged(const char *path, const char *what, size_t at) {
@@ -260,5 +283,6 @@ RT_SUITE(gguf_model) {
     RT_TEST(gating_is_said_in_full);
     RT_TEST(rope_scaling_is_said);
     RT_TEST(what_readers_compute_otherwise_is_refused);
+    RT_TEST(what_is_not_computed_here_is_refused_by_key);
     RT_TEST(a_damaged_model_is_an_error_or_a_model);
 }

@@ -29,7 +29,8 @@ static void byte_level(rt_buf *b, const char *normalizer, const char *pre, const
 static void sentencepiece(rt_buf *b, const char *normalizer, const char *pre, const char *vocab, const char *merges) {
     rt_buf_puts(b, "{\"version\":\"1.0\",\"added_tokens\":[{\"id\":0,\"content\":\"<unk>\",\"single_word\":false,\"lstrip\":false,\"rstrip\":false,\"normalized\":false,"
                    "\"special\":true}],\"post_processor\":null,\"decoder\":null,");
-    rt_buf_printf(b, "\"normalizer\":%s,\"pre_tokenizer\":%s,\"model\":{\"type\":\"BPE\",\"unk_token\":\"<unk>\",\"fuse_unk\":true,\"byte_fallback\":true,\"vocab\":{\"<unk>\":0", normalizer, pre);
+    rt_buf_printf(b, "\"normalizer\":%s,\"pre_tokenizer\":%s,", normalizer, pre);
+    rt_buf_puts(b, "\"model\":{\"type\":\"BPE\",\"unk_token\":\"<unk>\",\"fuse_unk\":true,\"byte_fallback\":true,\"vocab\":{\"<unk>\":0");
     for (int i = 0; i < 256; i++) rt_buf_printf(b, ",\"<0x%02X>\":%d", i, i + 1);
     rt_buf_printf(b, ",%s},\"merges\":[%s]}}", vocab, merges);
 }

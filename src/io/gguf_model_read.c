@@ -63,7 +63,8 @@ static rt_status read_sizes(rt_gguf_model *m, rt_error *err) {
     RT_TRY(size(m, "attention.key_length", &c->head_dim, err));
     value_length = c->head_dim;
     RT_TRY(size(m, "attention.value_length", &value_length, err));
-    if (value_length != c->head_dim) return rt_fail(err, RT_E_UNSUPPORTED, "%s: keys of %lld and values of %lld", rt_gguf_path(m->file), (long long)c->head_dim, (long long)value_length);
+    if (value_length != c->head_dim)
+        return rt_fail(err, RT_E_UNSUPPORTED, "%s: keys of %lld and values of %lld", rt_gguf_path(m->file), (long long)c->head_dim, (long long)value_length);
     RT_TRY(size(m, "feed_forward_length", &c->ffn_size, err));
     return real(m, "attention.layer_norm_rms_epsilon", &c->norm_eps, err);
 }
@@ -107,7 +108,8 @@ static rt_status read_rope(rt_gguf_model *m, rt_error *err) {
     int64_t turned = c->head_dim;
     RT_TRY(real(m, "rope.freq_base", &c->rope_theta, err));
     RT_TRY(size(m, "rope.dimension_count", &turned, err));
-    if (turned != c->head_dim) return rt_fail(err, RT_E_UNSUPPORTED, "%s: rope over %lld of %lld numbers of a head", rt_gguf_path(m->file), (long long)turned, (long long)c->head_dim);
+    if (turned != c->head_dim)
+        return rt_fail(err, RT_E_UNSUPPORTED, "%s: rope over %lld of %lld numbers of a head", rt_gguf_path(m->file), (long long)turned, (long long)c->head_dim);
     if (rt_gguf_tensor_find(m->file, RT_GGUF_ROPE_FREQS)) return read_llama3(m, err);
     const rt_gguf_value *v = find(m, "rope.scaling.type", key);
     if (!v || (rt_gguf_text(v, &text, &n) && n == 4 && memcmp(text, "none", 4) == 0)) return RT_OK;
@@ -132,8 +134,32 @@ static rt_status read_arch(rt_gguf_model *m, rt_error *err) {
     return rt_fail(err, RT_E_UNSUPPORTED, "%s: general.architecture %.*s%s is not computed here", rt_gguf_path(m->file), plain ? (int)n : 0, text,
                    experts ? " with experts" : "");
 }
+/* What would change the computation: only these values leave it as it is. */
+static rt_status check_demands(const rt_gguf_model *m, rt_error *err) {
+    static const struct {
+        const char *key;
+        double neutral[2];
+    } demands[] = {{"expert_weights_scale", {0, 1}},   {"expert_group_count", {0, 1}},          {"leading_dense_block_count", {0, 0}},
+                   {"logit_scale", {0, 1}},            {"residual_scale", {0, 1}},              {"embedding_scale", {0, 1}},
+                   {"attn_logit_softcapping", {0, 0}}, {"final_logit_softcapping", {0, 0}},     {"attention.clamp_kqv", {0, 0}},
+                   {"attention.scale", {0, 0}},        {"attention.max_alibi_bias", {0, 0}},    {"attention.causal", {1, 1}},
+                   {"nextn_predict_layers", {0, 0}},   {"rope.scaling.attn_factor", {0, 1}}};
+    for (size_t i = 0; i < sizeof demands / sizeof *demands; i++) {
+        char key[96];
+        int64_t n;
+        double x;
+        const rt_gguf_value *v = find(m, demands[i].key, key);
+        if (!v) continue;
+        if (rt_gguf_int(v, &n)) x = (double)n;
+        else if (!rt_gguf_real(v, &x)) return bad(m, key, "a number", err);
+        if (x != demands[i].neutral[0] && x != demands[i].neutral[1])
+            return rt_fail(err, RT_E_UNSUPPORTED, "%s: %s is %g, expected %g: nothing else is computed here", rt_gguf_path(m->file), key, x, demands[i].neutral[1]);
+    }
+    return RT_OK;
+}
 static rt_status read_config(rt_gguf_model *m, rt_error *err) {
     RT_TRY(read_arch(m, err));
+    RT_TRY(check_demands(m, err));
     RT_TRY(read_sizes(m, err));
     RT_TRY(read_experts(m, err));
     RT_TRY(read_rope(m, err));
@@ -176,7 +202,8 @@ static rt_status check_tensor(const rt_gguf_model *m, const rt_gguf_tensor *t, c
     if (!fits) return rt_fail(err, RT_E_INPUT, "%s: tensor %s has not the sizes that the metadata says", rt_gguf_path(m->file), t->name);
     float one[RT_Q8_0_BLOCK];
     if (rt_gguf_load(t, 0, rt_gguf_type_find((uint32_t)t->type)->block, one)) return RT_OK;
-    return rt_fail(err, RT_E_UNSUPPORTED, "%s: tensor %s is %s, expected F32, F16, BF16 or Q8_0", rt_gguf_path(m->file), t->name, rt_gguf_type_find((uint32_t)t->type)->name);
+    return rt_fail(err, RT_E_UNSUPPORTED, "%s: tensor %s is %s, expected F32, F16, BF16 or Q8_0", rt_gguf_path(m->file), t->name,
+                   rt_gguf_type_find((uint32_t)t->type)->name);
 }
 /* Rows that stand in pairs, one of each half of a head, go back to their halves. */
 static bool reordered(const rt_gguf_model *m, rt_weight_kind k) { return m->arch->interleaved && (k == RT_WEIGHT_QUERY || k == RT_WEIGHT_KEY); }
@@ -229,11 +256,13 @@ static rt_status set_weight(rt_gguf_model *m, int64_t i, rt_error *err) {
 static rt_status check_leftovers(const rt_gguf_model *m, rt_error *err) {
     int64_t known = m->used + (rt_gguf_tensor_find(m->file, RT_GGUF_ROPE_FREQS) != NULL);
     if (known == rt_gguf_count(m->file)) return RT_OK;
-    return rt_fail(err, RT_E_INPUT, "%s: holds %lld tensors, of which %lld are explained by its metadata", rt_gguf_path(m->file), (long long)rt_gguf_count(m->file), (long long)known);
+    return rt_fail(err, RT_E_INPUT, "%s: holds %lld tensors, of which %lld are explained by its metadata", rt_gguf_path(m->file),
+                   (long long)rt_gguf_count(m->file), (long long)known);
 }
 static rt_status read_weights(rt_gguf_model *m, rt_error *err) {
     size_t n = (size_t)rt_weight_count(&m->config);
-    if ((int64_t)n / (m->config.experts ? m->config.experts : 1) > 4 * rt_gguf_count(m->file)) return rt_fail(err, RT_E_INPUT, "%s: holds too few tensors for its metadata", rt_gguf_path(m->file));
+    if ((int64_t)n / (m->config.experts ? m->config.experts : 1) > 4 * rt_gguf_count(m->file)) /* before room is made for so many */
+        return rt_fail(err, RT_E_INPUT, "%s: holds too few tensors for its metadata", rt_gguf_path(m->file));
     m->weights = rt_arena_alloc(&m->arena, rt_array_bytes(n, sizeof *m->weights));
     m->copies = rt_arena_alloc(&m->arena, rt_array_bytes(n, sizeof *m->copies));
     if (!m->weights || !m->copies) return nomem(m, err);
