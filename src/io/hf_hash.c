@@ -1,5 +1,5 @@
 /* hf_hash.c - a model's weights named by their content. */
-#include <retort/base/mem.h>
+#include <retort/base/file.h>
 #include <retort/base/sha256.h>
 #include <retort/base/threads.h>
 #include <retort/io/hf.h>
@@ -11,12 +11,19 @@ typedef struct weight {
     const rt_tensor *tensor;
     uint8_t digest[32];
 } weight;
+enum { HASH_PIECE = 8 << 20 };
 static void hash_one(void *context, int64_t i, int worker) {
     weight *w = (weight *)context + i;
     rt_sha256 s;
     (void)worker;
+    const char *data = w->tensor->data;
     rt_sha256_start(&s);
-    rt_sha256_add(&s, w->tensor->data, rt_tensor_bytes(w->tensor));
+    for (size_t at = 0, size = rt_tensor_bytes(w->tensor), n; at < size; at += n) {
+        n = size - at < HASH_PIECE ? size - at : HASH_PIECE;
+        rt_file_want(data + at, n);
+        rt_sha256_add(&s, data + at, n);
+        rt_file_drop(data + at, n); /* nobody may ever use it */
+    }
     rt_sha256_end(&s, w->digest);
 }
 static int by_name(const void *a, const void *b) { return strcmp(((const weight *)a)->name, ((const weight *)b)->name); }
