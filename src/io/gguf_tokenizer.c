@@ -130,7 +130,8 @@ static rt_status put_all(gguf_vocab *v, const char *chat_template, rt_error *err
     const json_t *model = json_object_get(v->root, "model");
     const char *type = json_string_value(json_object_get(model, "type"));
     size_t n;
-    if (type && strcmp(type, "BPE") != 0) return rt_gguf_unsaid(err, "its model is %.40s, expected BPE", type);
+    bool bpe = type ? strcmp(type, "BPE") == 0 : json_is_array(json_object_get(model, "merges"));
+    if (!bpe) return rt_gguf_unsaid(err, "its model is %.40s, expected BPE", type ? type : "not named");
     if (rt_tokenizer_size(v->t) > v->c->vocab_size)
         return rt_gguf_unsaid(err, "it has %d ids, the model has %lld rows", rt_tokenizer_size(v->t), (long long)v->c->vocab_size);
     RT_TRY(find_types(v, err));
