@@ -214,7 +214,7 @@ static rt_status with_choir(rt_context *c, const arguments *a, const rt_frozen *
 static rt_status with_tokenizer(rt_context *c, const arguments *a, const rt_frozen *m, const rt_buf *text, rt_error *err) {
     rt_tokenizer *t;
     rt_ids ids = {0}, ends = {0};
-    RT_TRY(rt_tokenizer_load(&t, m->path, err));
+    RT_TRY(rt_model_tokenizer(&t, m->path, err));
     rt_status s = begin(a, t, text, &ids, err);
     if (s == RT_OK && rt_tokenizer_eos(t) >= 0) rt_ids_add(&ends, rt_tokenizer_eos(t));
     if (s == RT_OK) s = rt_hf_end_ids(m->path, &ends, err);

@@ -57,7 +57,7 @@ static int beside(const places *p) { /* entries of the folder both lie in */
 }
 static rt_status export_as(const places *p, rt_dtype t, bool force, rt_export_report *r, rt_error *err) {
     rt_error_clear(err);
-    return rt_export_hf(p->from, p->to, &(rt_export_options){.dtype = t, .force = force}, r, err);
+    return rt_export_model(p->from, p->to, &(rt_export_options){.dtype = t, .force = force}, r, err);
 }
 static bool same_file(const char *a, const char *b) {
     uint32_t x = 0, y = 1;
@@ -143,7 +143,7 @@ static void fixtures_give_the_reference_files(void) {
         const char *half = i % 2 ? "bf16" : "f16";
         if (!fixture_open(&f, names[i / 2])) return;
         const char *out = in(rt_test_dir(), "out");
-        RT_OK_OR_FAIL(rt_export_hf(fixture_path(&f, "f32"), out, &(rt_export_options){.dtype = i % 2 ? RT_BF16 : RT_F16, .probe = f.ids, .probe_ids = 100}, &r, &err));
+        RT_OK_OR_FAIL(rt_export_model(fixture_path(&f, "f32"), out, &(rt_export_options){.dtype = i % 2 ? RT_BF16 : RT_F16, .probe = f.ids, .probe_ids = 100}, &r, &err));
         CU_ASSERT_EQUAL(r.positions, 100);
         if (f.last4[i % 2] && err.status == RT_OK) {
             RT_OK_OR_FAIL(rt_hf_open(fixture_path(&f, half), &a, &err));
@@ -241,11 +241,12 @@ static void a_changed_bit_is_found(void) {
     rt_frozen source;
     rt_rounded rounded;
     rt_export_report r;
-    rt_export_options o = {.dtype = RT_F16};
+    rt_export_options o = {.dtype = RT_F16, .part_bytes = INT64_MAX};
     make_places(&p, 4, RT_F32);
     RT_OK_OR_FAIL(export_as(&p, RT_F16, false, &r, &err));
     RT_OK_OR_FAIL(rt_frozen_open(&source, p.from, RT_ACTIVATIONS_STORED, &err));
-    RT_OK_OR_FAIL(rt_rounded_make(&rounded, source.files, RT_F16, &err));
+    RT_OK_OR_FAIL(rt_rounded_plan(&rounded, rt_hf_config(source.files), &o, &err));
+    RT_OK_OR_FAIL(rt_rounded_fill(&rounded, source.files, &err));
     RT_OK_OR_FAIL(rt_export_check(p.to, &source, &rounded, &o, &r, &err));
     FILE *f = fopen(in(p.to, "model.safetensors"), "r+b");
     fseek(f, -2, SEEK_END);
@@ -386,8 +387,8 @@ static void the_command_reports(void) {
     json_t *report;
     rt_error err = {0};
     make_places(&p, 4, RT_F32);
-    CU_ASSERT_EQUAL(command_line(out, sizeof out, "export %s --format gguf --dtype q8_0 --out %s", p.from, p.to), 2);
-    RT_CHECK(strstr(out, "--format gguf: not in this version, which writes: hf"), "%s", out);
+    CU_ASSERT_EQUAL(command_line(out, sizeof out, "export %s --format onnx --dtype f16 --out %s", p.from, p.to), 2);
+    RT_CHECK(strstr(out, "gguf"), "%s", out);
     CU_ASSERT_EQUAL(command_line(out, sizeof out, "export %s --dtype q8_0 --out %s", p.from, p.to), 2);
     RT_CHECK(strstr(out, "f32, f16, bf16"), "%s", out);
     CU_ASSERT_EQUAL(command_line(out, sizeof out, "export %s --format hf --dtype f16 --out %s", p.from, p.to), 0);

@@ -91,7 +91,7 @@ static void an_export_of_it_has_the_published_perplexity(void) {
     RT_OK_OR_FAIL(rt_json_load(file, 0, &expected, &err));
     double want = fixture_number(json_object_get(json_object_get(expected, "variants"), "hf-f32"), "perplexity");
     snprintf(folder, sizeof folder, "%s/export", out);
-    RT_OK_OR_FAIL(rt_export_hf(checkpoint, folder, &(rt_export_options){.dtype = RT_F32}, &report, &err)); /* compares logits, bit for bit */
+    RT_OK_OR_FAIL(rt_export_model(checkpoint, folder, &(rt_export_options){.dtype = RT_F32}, &report, &err)); /* compares logits, bit for bit */
     CU_ASSERT_TRUE(report.changed == 0 && report.kl == 0 && report.routes_flipped == 0);
     rt_evaluation whole = evaluated(folder, WHOLE), part = evaluated(folder, LIMIT);
     CU_ASSERT_EQUAL(part.ce, evaluated(checkpoint, LIMIT).ce);

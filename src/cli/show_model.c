@@ -37,7 +37,7 @@ static void read_tokenizer(rt_model_page *p) {
     rt_error why = {0};
     snprintf(path, sizeof path, "%s/tokenizer.json", rt_hf_path(p->m)), snprintf(packed, sizeof packed, "%s/tokenizer.json.gz", rt_hf_path(p->m));
     if (!rt_file_exists(path) && !rt_file_exists(packed)) return;
-    if (rt_tokenizer_load(&p->tokenizer, rt_hf_path(p->m), &why) == RT_OK) return;
+    if (rt_model_tokenizer(&p->tokenizer, rt_hf_path(p->m), &why) == RT_OK) return;
     p->tokenizer = NULL;
     snprintf(p->tokenizer_error, sizeof p->tokenizer_error, "%s", why.text);
 }

@@ -1,11 +1,10 @@
 /* hf_open.c - opens a model directory: configuration, the file or shards, and the match between both.
  *
  * All tensors of all files form one list sorted by name. Each expected weight is looked up in it; what is left over must
- * be explained. With shards, index and files must agree in both directions. */
+ * be explained. With shards, index and files must agree in both directions. A GGUF file stands for a directory. */
 #include <retort/base/file.h>
 #include <retort/base/json.h>
-#include <retort/base/sha256.h>
-#include <retort/base/threads.h>
+#include <retort/io/gguf_model.h>
 #include <retort/io/hf.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,6 +25,7 @@ struct rt_hf {
     listed *tensors;
     size_t tensor_count;
     const rt_tensor **weights; /* in the order of rt_weight_at */
+    rt_gguf_model *gguf;       /* instead of files */
     int64_t ignored;
 };
 
@@ -218,7 +218,25 @@ static rt_status check_leftovers(rt_hf *m, rt_error *err) {
     return RT_OK;
 }
 
+/* One file that holds configuration and weights. */
+static rt_status open_gguf(rt_hf *m, rt_error *err) {
+    RT_TRY(rt_gguf_model_open(m->path, &m->gguf, err));
+    m->config = *rt_gguf_model_config(m->gguf);
+    m->tensor_count = (size_t)rt_weight_count(&m->config);
+    m->weights = rt_arena_alloc(&m->arena, rt_array_bytes(m->tensor_count, sizeof *m->weights));
+    m->tensors = rt_arena_alloc(&m->arena, rt_array_bytes(m->tensor_count, sizeof *m->tensors));
+    if (!m->weights || !m->tensors) return out_of_memory(m, err);
+    for (size_t i = 0; i < m->tensor_count; i++) {
+        rt_weight_spec w = rt_weight_at(&m->config, (int64_t)i);
+        m->weights[i] = rt_gguf_model_weight(m->gguf, (int64_t)i);
+        m->tensors[i] = (listed){.name = rt_arena_strdup(&m->arena, w.name), .tensor = m->weights[i], .used = true};
+        if (!m->tensors[i].name) return out_of_memory(m, err);
+    }
+    qsort(m->tensors, m->tensor_count, sizeof *m->tensors, by_name);
+    return RT_OK;
+}
 static rt_status open_all(rt_hf *m, rt_error *err) {
+    if (rt_gguf_is(m->path)) return open_gguf(m, err);
     const char *config = inside(m, "config.json");
     if (!config) return out_of_memory(m, err);
     if (!rt_dir_exists(m->path)) return rt_fail(err, RT_E_INPUT, "%s: is not a folder, expected a model directory", m->path);
@@ -241,6 +259,7 @@ rt_status rt_hf_open(const char *directory, rt_hf **out, rt_error *err) {
 void rt_hf_close(rt_hf *m) {
     if (!m) return;
     for (size_t i = 0; i < m->file_count; i++) rt_safetensors_close(m->files[i]);
+    rt_gguf_model_close(m->gguf);
     rt_arena_free(&m->arena);
     rt_free(m);
 }
@@ -273,49 +292,5 @@ rt_status rt_hf_assert_dtype(const rt_hf *m, rt_dtype t, rt_error *err) {
         return rt_fail(err, RT_E_DTYPE, "%s: %s is %s, expected %s", m->path, rt_weight_at(&m->config, i).name,
                        rt_dtype_name(m->weights[i]->dtype), rt_dtype_name(t));
     }
-    return RT_OK;
-}
-
-/* ------------------------------------------------------------------- content */
-
-typedef struct digest {
-    uint8_t bytes[32];
-} digest;
-typedef struct hashing {
-    const listed *tensors;
-    digest *digests;
-} hashing;
-enum { HASH_PIECE = 8 << 20 };
-static void hash_one(void *context, int64_t i, int worker) {
-    const hashing *h = context;
-    rt_sha256 s;
-    (void)worker;
-    const char *data = h->tensors[i].tensor->data;
-    rt_sha256_start(&s);
-    for (size_t at = 0, size = rt_tensor_bytes(h->tensors[i].tensor), n; at < size; at += n) {
-        n = size - at < HASH_PIECE ? size - at : HASH_PIECE;
-        rt_file_want(data + at, n);
-        rt_sha256_add(&s, data + at, n);
-        rt_file_drop(data + at, n); /* nobody may ever use it */
-    }
-    rt_sha256_end(&s, h->digests[i].bytes);
-}
-rt_status rt_hf_content_hash(const rt_hf *m, rt_hf_hash *out, rt_error *err) {
-    hashing h = {m->tensors, rt_alloc(rt_array_bytes(m->tensor_count, sizeof(digest)))};
-    if (!h.digests) return out_of_memory(m, err);
-    rt_parallel((int64_t)m->tensor_count, hash_one, &h);
-    rt_sha256 s;
-    rt_sha256_start(&s);
-    for (size_t i = 0; i < m->tensor_count; i++) {
-        const listed *l = &m->tensors[i];
-        char text[96];
-        if (!l->used) continue;
-        rt_tensor_text(l->tensor, text);
-        rt_sha256_add(&s, l->name, strlen(l->name) + 1);
-        rt_sha256_add(&s, text, strlen(text) + 1);
-        rt_sha256_add(&s, h.digests[i].bytes, sizeof h.digests[i].bytes);
-    }
-    rt_sha256_end_hex(&s, out->hex);
-    rt_free(h.digests);
     return RT_OK;
 }

@@ -16,6 +16,7 @@ static const rt_role roles[RT_WEIGHT_KINDS] = {
     [RT_WEIGHT_SHARED_UP] = rt_role_expert,    [RT_WEIGHT_SHARED_DOWN] = rt_role_expert,  [RT_WEIGHT_EXPERT_GATE] = rt_role_expert,
     [RT_WEIGHT_EXPERT_UP] = rt_role_expert,    [RT_WEIGHT_EXPERT_DOWN] = rt_role_expert,  [RT_WEIGHT_FINAL_NORM] = rt_role_norm,
     [RT_WEIGHT_HEAD] = rt_role_head};
+rt_role rt_weight_role(rt_weight_kind k) { return roles[k]; }
 
 /* Of the files' weights, those that open a slot: expert 0's gate opens gate_up, its down opens down. */
 static bool opens_slot(const rt_weight_spec *s) { return s->expert < 0 || (s->expert == 0 && s->kind != RT_WEIGHT_EXPERT_UP); }

@@ -61,17 +61,23 @@ static rt_tokenizer *blank(const char *file, rt_error *err) {
     return NULL;
 }
 
-rt_status rt_tokenizer_from_json(rt_tokenizer **out, const char *json, size_t bytes, const char *name, rt_error *err) {
+rt_status rt_tokenizer_from_texts(rt_tokenizer **out, const char *json, size_t bytes, const char *config, size_t config_bytes,
+                                  const char *name, rt_error *err) {
     *out = NULL;
     rt_tokenizer *t = blank(name, err);
     if (!t) return RT_E_NOMEM;
     rt_buf_add(&t->json, json, bytes);
-    rt_status s = t->json.failed ? rt_tok_out_of_memory(err) : load_json(t, err);
+    t->has_config = config;
+    if (config) rt_buf_add(&t->config, config, config_bytes);
+    rt_status s = t->json.failed || t->config.failed ? rt_tok_out_of_memory(err) : load_json(t, err);
     if (s == RT_OK)
         *out = t;
     else
         rt_tokenizer_free(t);
     return s;
+}
+rt_status rt_tokenizer_from_json(rt_tokenizer **out, const char *json, size_t bytes, const char *name, rt_error *err) {
+    return rt_tokenizer_from_texts(out, json, bytes, NULL, 0, name, err);
 }
 
 void rt_tokenizer_free(rt_tokenizer *t) {

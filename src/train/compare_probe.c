@@ -70,7 +70,7 @@ static rt_status read_stream(probe *p, const rt_tokenizer *t, rt_error *err) {
 }
 static rt_status add_data(probe *p, rt_error *err) {
     rt_tokenizer *t = NULL;
-    if (*p->c->a.tokenizer) RT_TRY(rt_tokenizer_load(&t, p->c->a.path, err));
+    if (*p->c->a.tokenizer) RT_TRY(rt_model_tokenizer(&t, p->c->a.path, err));
     rt_status s = read_stream(p, t, err);
     rt_tokenizer_free(t);
     return s;

@@ -2,13 +2,16 @@
 #include "train/compare_private.h"
 #include <retort/base/file.h>
 #include <retort/io/checkpoint.h>
+#include <retort/io/gguf.h>
 #include <retort/text/tokenizer.h>
+#include <retort/train/corpus_set.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 static rt_status read_config(rt_compare_side *s, rt_error *err) {
     char path[4200];
+    if (rt_gguf_is(s->path)) return (s->config = json_object()) ? RT_OK : rt_fail(err, RT_E_NOMEM, "out of memory"); /* it has none: the sizes come with the weights */
     snprintf(path, sizeof path, "%s/config.json", s->path);
     return rt_json_load(path, 1 << 20, &s->config, err);
 }
@@ -23,10 +26,8 @@ static rt_status read_manifest(rt_compare_side *s, rt_error *err) {
 static void read_tokenizer(rt_compare_side *s) {
     rt_tokenizer *t;
     rt_error why = {0};
-    char path[4200], packed[4200];
-    snprintf(path, sizeof path, "%s/tokenizer.json", s->path), snprintf(packed, sizeof packed, "%s/tokenizer.json.gz", s->path);
-    if (!rt_file_exists(path) && !rt_file_exists(packed)) return;
-    if (rt_tokenizer_load(&t, s->path, &why) != RT_OK) {
+    if (!rt_corpus_has_tokenizer(s->path)) return;
+    if (rt_model_tokenizer(&t, s->path, &why) != RT_OK) {
         snprintf(s->tokenizer_error, sizeof s->tokenizer_error, "%s", why.text);
         return;
     }

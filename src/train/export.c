@@ -1,85 +1,49 @@
-/* export.c - rounds the weights, writes the folder, has it compared, and puts it in its place. */
-#include "kernels/convert.h"
-#include "train/export_private.h"
+/* export.c - opens the model, writes it as a folder, has it compared, and puts it in its place; a file is export_gguf.c's. */
+#include "train/export_gguf.h"
 #include <retort/base/file.h>
+#include <retort/base/json.h>
 #include <retort/io/checkpoint.h>
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-static rt_status nomem(rt_error *err) { return rt_fail(err, RT_E_NOMEM, "out of memory: the rounded weights"); }
-
-/* ----------------------------------------------------------------- rounding */
-
-enum { PIECE = 4096 };
-static bool all_finite(const float *x, int64_t n) {
-    bool all = true;
-    for (int64_t i = 0; i < n; i++) all &= (bool)isfinite(x[i]);
-    return all;
-}
-static rt_status round_tensor(const rt_tensor *from, const rt_tensor *to, const char *name, rt_error *err) {
-    float x[PIECE];
-    size_t in = rt_dtype_size(from->dtype), out = rt_dtype_size(to->dtype);
-    if (from->dtype == RT_F64) return rt_fail(err, RT_E_UNSUPPORTED, "tensor %s is f64, expected f32, f16 or bf16", name);
-    for (int64_t i = 0, n = rt_tensor_count(from); i < n; i += PIECE) {
-        int64_t piece = n - i < PIECE ? n - i : PIECE;
-        rt_rows_load_f32(from->dtype, (const char *)from->data + (size_t)i * in, x, piece);
-        if (!all_finite(x, piece)) return rt_fail(err, RT_E_NUMERIC, "tensor %s holds a number that is not finite", name);
-        if (rt_rows_store_f32(to->dtype, x, (char *)to->data + (size_t)i * out, piece))
-            return rt_fail(err, RT_E_NUMERIC, "tensor %s holds a number beyond the range of %s", name, rt_dtype_name(to->dtype));
-    }
-    return RT_OK;
-}
-
-static size_t padded(const rt_tensor *t) { return (rt_tensor_bytes(t) + 63) / 64 * 64; }
-static rt_status reserve(rt_rounded *r, const rt_hf *source, rt_dtype t, rt_error *err) {
-    size_t bytes = 0, at = 0;
-    r->tensors = rt_zalloc(rt_array_bytes((size_t)r->count, sizeof *r->tensors));
-    if (!r->tensors) return nomem(err);
-    for (int64_t i = 0; i < r->count; i++) {
-        const rt_tensor *from = rt_hf_weight(source, i);
-        r->tensors[i] = rt_tensor_make(t, from->ndim, from->dim, NULL);
-        bytes += padded(&r->tensors[i]);
-    }
-    if (!(r->block = rt_alloc(bytes))) return nomem(err);
-    for (int64_t i = 0; i < r->count; at += padded(&r->tensors[i++])) r->tensors[i].data = (char *)r->block + at;
-    return RT_OK;
-}
-
-rt_status rt_rounded_make(rt_rounded *r, const rt_hf *source, rt_dtype t, rt_error *err) {
-    *r = (rt_rounded){.config = rt_hf_config(source), .count = rt_weight_count(rt_hf_config(source))};
-    rt_status s = reserve(r, source, t, err);
-    for (int64_t i = 0; i < r->count && s == RT_OK; i++) {
-        rt_weight_spec spec = rt_weight_at(r->config, i);
-        s = round_tensor(rt_hf_weight(source, i), &r->tensors[i], spec.name, err);
-    }
-    if (s != RT_OK) rt_rounded_free(r);
-    return s;
-}
-void rt_rounded_free(rt_rounded *r) {
-    rt_free(r->tensors), rt_free(r->block);
-    *r = (rt_rounded){0};
-}
+static rt_status nomem(rt_error *err) { return rt_fail(err, RT_E_NOMEM, "out of memory: the export"); }
 
 /* ------------------------------------------------------------------ writing */
 
-static const char *const model_files[] = {"config.json", "generation_config.json", "model.safetensors", NULL};
-static const char *const tokenizer_files[] = {"tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "special_tokens_map.json", "tokenizer.model", NULL};
-
-static rt_status copy_file(const char *from, const char *to, const char *name, json_t *files, rt_error *err) {
-    char source[8192], target[8192];
-    rt_buf b = {0};
-    snprintf(source, sizeof source, "%s/%s", from, name);
-    snprintf(target, sizeof target, "%s/%s", to, name);
-    if (!rt_file_exists(source)) return RT_OK;
-    rt_status s = rt_file_read(source, (size_t)1 << 30, &b, err);
-    if (s == RT_OK) s = rt_file_write_atomic(target, b.data, b.size, err);
-    rt_buf_free(&b);
-    return s == RT_OK && json_array_append_new(files, json_string(name)) != 0 ? nomem(err) : s;
+/* One tensor at a time is rounded, into `one`. */
+typedef struct rounding {
+    const rt_hf *source;
+    const rt_rounded *rounded;
+    void *one;
+} rounding;
+static rt_status round_one(void *context, int64_t i, const void **data, rt_error *err) {
+    const rounding *r = context;
+    const rt_tensor *from = rt_hf_weight(r->source, i);
+    rt_weight_spec w = rt_weight_at(r->rounded->config, i);
+    *data = r->one;
+    return rt_gguf_store(r->rounded->types[i], from, 0, rt_tensor_count(from), r->one, w.name, err);
 }
-static rt_status copy_tokenizer(const char *from, const char *to, json_t *files, rt_error *err) {
-    for (const char *const *name = tokenizer_files; *name; name++) RT_TRY(copy_file(from, to, *name, files, err));
-    return RT_OK;
+static size_t largest(const rt_rounded *r) {
+    size_t most = 0;
+    for (int64_t i = 0; i < r->count; i++)
+        if (rt_tensor_bytes(&r->tensors[i]) > most) most = rt_tensor_bytes(&r->tensors[i]);
+    return most;
+}
+static rt_status write_weights(const char *directory, const rt_hf *source, const rt_rounded *rounded, int64_t part_bytes, rt_error *err) {
+    rounding r = {source, rounded, rt_alloc(largest(rounded))};
+    if (!r.one) return nomem(err);
+    rt_status s = rt_hf_write_parts(directory, rounded->config, rounded->tensors, part_bytes,
+                                    &(rt_safetensors_write_options){.source = round_one, .context = &r}, err);
+    rt_free(r.one);
+    return s;
+}
+
+static bool list_files(json_t *files, const rt_rounded *r, int64_t part_bytes) {
+    char name[RT_HF_PART_NAME];
+    int64_t parts = rt_hf_parts(r->config, r->tensors, part_bytes);
+    bool ok = json_array_append_new(files, json_string("config.json")) == 0 && json_array_append_new(files, json_string("generation_config.json")) == 0;
+    for (int64_t i = 0; i < parts; i++) ok &= json_array_append_new(files, json_string(rt_hf_part_name(name, i, parts))) == 0;
+    return ok && (parts == 1 || json_array_append_new(files, json_string(RT_HF_INDEX)) == 0);
 }
 
 /* Last: a folder with this file is whole. Neither times nor paths, so that equal models give equal folders. */
@@ -96,18 +60,14 @@ static rt_status write_mark(const char *directory, const rt_hf *source, rt_dtype
     return s;
 }
 
-static rt_status write_files(const char *directory, const rt_frozen *source, const rt_rounded *rounded, json_t *files, rt_error *err) {
-    RT_TRY(rt_hf_write(directory, rounded->config, rounded->tensors, NULL, err));
-    for (const char *const *name = model_files; *name; name++)
-        if (json_array_append_new(files, json_string(*name)) != 0) return nomem(err);
-    return copy_tokenizer(rt_hf_path(source->files), directory, files, err);
-}
-
-static rt_status build(const char *directory, const rt_frozen *source, const rt_rounded *rounded, const rt_export_options *o, rt_export_report *r,
+static rt_status build(const char *directory, const rt_frozen *source, rt_rounded *rounded, const rt_export_options *o, rt_export_report *r,
                        rt_error *err) {
     json_t *files = json_array();
     if (!files) return nomem(err);
-    rt_status s = write_files(directory, source, rounded, files, err);
+    rt_status s = list_files(files, rounded, o->part_bytes) ? RT_OK : nomem(err);
+    if (s == RT_OK) s = write_weights(directory, source->files, rounded, o->part_bytes, err);
+    if (s == RT_OK) s = rt_export_tokenizer(rt_hf_path(source->files), rounded->config, directory, files, err);
+    if (s == RT_OK) s = rt_rounded_fill(rounded, source->files, err);
     if (s == RT_OK) s = rt_export_check(directory, source, rounded, o, r, err);
     if (s == RT_OK) s = write_mark(directory, source->files, o->dtype, files, r, err);
     json_decref(files);
@@ -116,28 +76,37 @@ static rt_status build(const char *directory, const rt_frozen *source, const rt_
 
 /* -------------------------------------------------------------------- whole */
 
-static rt_status into_place(const rt_frozen *source, const char *out, const rt_export_options *o, rt_export_report *r, rt_error *err) {
+static rt_status as_folder(const rt_frozen *source, const char *out, const rt_export_options *o, rt_export_report *r, rt_error *err) {
     rt_rounded rounded;
     rt_export_place place;
     RT_TRY(rt_export_place_open(&place, rt_hf_path(source->files), out, o->force, err));
-    rt_status s = rt_rounded_make(&rounded, source->files, o->dtype, err);
-    if (s == RT_OK) s = build(place.building, source, &rounded, o, r, err);
+    rt_status s = rt_rounded_plan(&rounded, rt_hf_config(source->files), o, err);
+    if (s == RT_OK) {
+        s = build(place.building, source, &rounded, o, r, err);
+        rt_rounded_free(&rounded);
+    }
     if (s == RT_OK) s = rt_export_place_publish(&place, err);
-    rt_rounded_free(&rounded);
     rt_export_place_close(&place);
     return s;
 }
 
-rt_status rt_export_hf(const char *source, const char *out, const rt_export_options *o, rt_export_report *r, rt_error *err) {
-    char manifest[8192];
-    rt_frozen model;
-    *r = (rt_export_report){0};
+static rt_status check_options(const rt_export_options *o, rt_error *err) {
     if (o->dtype != RT_F32 && o->dtype != RT_F16 && o->dtype != RT_BF16)
         return rt_fail(err, RT_E_ARG, "an export is f32, f16 or bf16, not %s", rt_dtype_name(o->dtype));
+    if (o->q8_0 && (!o->gguf || o->dtype != RT_F32)) return rt_fail(err, RT_E_ARG, "q8_0 is a type of GGUF files alone");
+    return RT_OK;
+}
+rt_status rt_export_model(const char *source, const char *out, const rt_export_options *given, rt_export_report *r, rt_error *err) {
+    char manifest[8192];
+    rt_frozen model;
+    rt_export_options o = *given;
+    *r = (rt_export_report){0};
+    RT_TRY(check_options(&o, err));
+    if (o.part_bytes <= 0) o.part_bytes = (int64_t)RT_EXPORT_PART * 1000000000;
     snprintf(manifest, sizeof manifest, "%s/MANIFEST.json", source);
     if (rt_file_exists(manifest)) RT_TRY(rt_checkpoint_verify(source, err));
     RT_TRY(rt_frozen_open(&model, source, RT_ACTIVATIONS_STORED, err));
-    rt_status s = into_place(&model, out, o, r, err);
+    rt_status s = o.gguf ? rt_export_as_gguf(&model, out, &o, r, err) : as_folder(&model, out, &o, r, err);
     rt_frozen_close(&model);
     return s;
 }

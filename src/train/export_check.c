@@ -6,6 +6,7 @@
 #include <retort/losses/losses.h>
 #include <retort/ops/head.h>
 #include <retort/train/logits.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -23,33 +24,45 @@ static uint32_t f32_bits(float x) {
     memcpy(&bits, &x, sizeof bits);
     return bits;
 }
-static bool is_rounded(const rt_tensor *t, int64_t i, float x) {
-    switch (t->dtype) {
-    case RT_F16: return ((const rt_f16 *)t->data)[i].bits == rt_f32_to_f16(x).bits;
-    case RT_BF16: return ((const rt_bf16 *)t->data)[i].bits == rt_f32_to_bf16(x).bits;
-    default: return f32_bits(((const float *)t->data)[i]) == f32_bits(x);
+/* Number i of the source as a type stores it. Of q8_0: its block's scale, and the nearest multiple of it, halves away from zero. */
+static float block_scale(const rt_tensor *from, int64_t i) {
+    float most = 0;
+    for (int64_t k = i / RT_Q8_0_BLOCK * RT_Q8_0_BLOCK, end = k + RT_Q8_0_BLOCK; k < end; k++) most = fmaxf(most, fabsf(number(from, k)));
+    return most / 127;
+}
+static float stored(rt_gguf_type t, const rt_tensor *from, int64_t i, float d) {
+    float x = number(from, i);
+    switch (t) {
+    case RT_GGUF_TYPE_F16: return rt_f16_to_f32(rt_f32_to_f16(x));
+    case RT_GGUF_TYPE_BF16: return rt_bf16_to_f32(rt_f32_to_bf16(x));
+    case RT_GGUF_TYPE_Q8_0: return rt_f16_to_f32(rt_f32_to_f16(d)) * (float)(int)roundf(x * (d > 0 ? 1 / d : 0));
+    default: return x;
     }
 }
-
-static rt_status check_tensor(const rt_tensor *from, const rt_tensor *to, rt_dtype t, const char *name, rt_export_report *r, rt_error *err) {
-    if (to->dtype != t) return rt_fail(err, RT_E_CHECK, "tensor %s was written as %s, expected %s", name, rt_dtype_name(to->dtype), rt_dtype_name(t));
+static rt_status check_tensor(const rt_tensor *from, const rt_tensor *to, const rt_rounded *rounded, int64_t index, rt_export_report *r, rt_error *err) {
+    rt_gguf_type t = rounded->types[index];
+    rt_weight_spec w = rt_weight_at(rounded->config, index);
+    rt_dtype expected = rounded->tensors[index].dtype;
+    if (to->dtype != expected) return rt_fail(err, RT_E_CHECK, "tensor %s was written as %s, expected %s", w.name, rt_dtype_name(to->dtype), rt_dtype_name(expected));
     r->tensors++;
     r->weights += rt_tensor_count(from);
+    float d = 0;
     for (int64_t i = 0; i < rt_tensor_count(from); i++) {
-        float x = number(from, i);
-        if (!is_rounded(to, i, x))
-            return rt_fail(err, RT_E_CHECK, "tensor %s: number %lld is %.9g in the export, expected %.9g rounded to %s", name, (long long)i,
-                           (double)number(to, i), (double)x, rt_dtype_name(t));
-        r->changed += number(to, i) != x;
+        if (t == RT_GGUF_TYPE_Q8_0 && i % RT_Q8_0_BLOCK == 0) d = block_scale(from, i);
+        float x = number(from, i), held = stored(t, from, i, d), found = number(to, i);
+        if (f32_bits(found) != f32_bits(held))
+            return rt_fail(err, RT_E_CHECK, "tensor %s: number %lld is %.9g in the export, expected %.9g rounded to %s", w.name, (long long)i,
+                           (double)found, (double)x, rt_gguf_type_find((uint32_t)t)->name);
+        r->changed += found != x;
     }
     return RT_OK;
 }
-static rt_status check_tensors(const rt_hf *source, const rt_hf *export, rt_dtype t, rt_export_report *r, rt_error *err) {
-    const rt_model_config *c = rt_hf_config(source);
-    if (!rt_model_config_equal(c, rt_hf_config(export))) return rt_fail(err, RT_E_CHECK, "config.json read again differs from the model's");
-    for (int64_t i = 0; i < rt_weight_count(c); i++) {
-        rt_weight_spec spec = rt_weight_at(c, i);
-        RT_TRY(check_tensor(rt_hf_weight(source, i), rt_hf_weight(export, i), t, spec.name, r, err));
+static rt_status check_tensors(const rt_hf *source, const rt_hf *export, const rt_rounded *rounded, const rt_export_options *o, rt_export_report *r,
+                               rt_error *err) {
+    if (!rt_model_config_equal(rounded->config, rt_hf_config(export))) return rt_fail(err, RT_E_CHECK, "the configuration read again differs from the model's");
+    for (int64_t i = 0; i < rounded->count; i++) {
+        r->kept_f16 += o->q8_0 && rounded->types[i] == RT_GGUF_TYPE_F16;
+        RT_TRY(check_tensor(rt_hf_weight(source, i), rt_hf_weight(export, i), rounded, i, r, err));
     }
     return RT_OK;
 }
@@ -73,10 +86,15 @@ typedef struct probe {
 
 static const rt_tensor *tensor_of(void *context, int64_t i) { return &((const rt_rounded *)context)->tensors[i]; }
 
-/* A plain folder of one dtype, f32 activations: what (b) compares. */
+/* The dtypes of the rounded weights, f32 activations: what (b) compares. */
+static rt_precision precision_of(const rt_rounded *r) {
+    rt_precision p = rt_precision_teacher(r->tensors[0].dtype, false);
+    for (int64_t i = 0; i < r->count; i++) p.weight[rt_weight_role(rt_weight_at(r->config, i).kind)] = r->tensors[i].dtype;
+    return p;
+}
 static rt_status open_models(probe *p, const rt_frozen *source, const rt_frozen *export, const rt_rounded *rounded, rt_error *err) {
-    rt_precision plain = rt_precision_teacher(p->o->dtype, false);
-    if (!rt_precision_equal(&plain, &export->precision)) return rt_fail(err, RT_E_CHECK, "the export's precision is not that of one dtype");
+    rt_precision plain = precision_of(rounded);
+    if (!rt_precision_equal(&plain, &export->precision)) return rt_fail(err, RT_E_CHECK, "the export's dtypes are not those it was written with");
     RT_TRY(rt_weights_layout(&p->rounded, rounded->config, &plain, err));
     RT_TRY(rt_weights_borrow(&p->rounded, tensor_of, (void *)(uintptr_t)rounded, err));
     RT_TRY(rt_logits_open(&p->model[SOURCE], &source->weights, &source->precision, p->T, err));
@@ -175,15 +193,25 @@ static rt_status check_logits(const rt_frozen *source, const rt_frozen *export, 
     return s;
 }
 
-rt_status rt_export_check(const char *directory, const rt_frozen *source, const rt_rounded *rounded, const rt_export_options *o,
+/* Bytes of the files that hold the weights. */
+static rt_status measure(const char *path, const rt_rounded *rounded, const rt_export_options *o, rt_export_report *r, rt_error *err) {
+    char name[RT_HF_PART_NAME], file[8192];
+    r->files = 1;
+    if (o->gguf) return rt_file_size(path, &r->bytes, err);
+    r->files = rt_hf_parts(rounded->config, rounded->tensors, o->part_bytes);
+    for (int64_t i = 0, bytes; i < r->files; i++, r->bytes += bytes) {
+        snprintf(file, sizeof file, "%s/%s", path, rt_hf_part_name(name, i, r->files));
+        RT_TRY(rt_file_size(file, &bytes, err));
+    }
+    return RT_OK;
+}
+rt_status rt_export_check(const char *path, const rt_frozen *source, const rt_rounded *rounded, const rt_export_options *o,
                           rt_export_report *r, rt_error *err) {
     rt_frozen export;
-    char path[8192];
     *r = (rt_export_report){0};
-    snprintf(path, sizeof path, "%s/model.safetensors", directory);
-    RT_TRY(rt_file_size(path, &r->bytes, err));
-    RT_TRY(rt_frozen_open(&export, directory, RT_ACTIVATIONS_F32, err));
-    rt_status s = check_tensors(source->files, export.files, o->dtype, r, err);
+    RT_TRY(measure(path, rounded, o, r, err));
+    RT_TRY(rt_frozen_open(&export, path, RT_ACTIVATIONS_F32, err));
+    rt_status s = check_tensors(source->files, export.files, rounded, o, r, err);
     if (s == RT_OK) s = check_logits(source, &export, rounded, o, r, err);
     rt_frozen_close(&export);
     return s;

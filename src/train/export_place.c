@@ -127,6 +127,40 @@ rt_status rt_export_place_publish(const rt_export_place *p, rt_error *err) {
     return RT_OK;
 }
 
+/* --------------------------------------------------------------------- a file */
+
+static bool same_file(const char *a, const char *b) {
+    struct stat x, y;
+    return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+static bool is_ours(const char *path) {
+    rt_gguf *g = NULL;
+    bool ours = rt_gguf_is(path) && rt_gguf_open(path, &g, NULL) == RT_OK && rt_gguf_find(g, RT_EXPORT_KEY);
+    rt_gguf_close(g);
+    return ours;
+}
+static rt_status prepare_file(rt_export_place *p, const char *source, const char *out, bool force, rt_error *err) {
+    size_t n = strlen(out);
+    if (rt_dir_exists(out) || out[n - 1] == '/') return rt_fail(err, RT_E_USAGE, "%s: is a folder, expected the name of a file", out);
+    p->final = final_name(out);
+    p->building = p->final ? beside(p->final, "export") : NULL;
+    if (!p->final || !p->building) return nomem(err);
+    if (strlen(p->final) + 64 > PATH_MAX) return rt_fail(err, RT_E_USAGE, "the name of the place is too long");
+    RT_TRY(make_parent(p->final, err));
+    RT_TRY(rt_tree_remove(p->building, err));
+    if (same_file(p->final, source)) return rt_fail(err, RT_E_USAGE, "%s: is the model to export: choose another place", p->final);
+    if (access(p->final, F_OK) != 0 || force || is_ours(p->final)) return RT_OK;
+    return rt_fail(err, RT_E_USAGE, "%s: is no export of ours (--force replaces it)", p->final);
+}
+rt_status rt_export_file_open(rt_export_place *p, const char *source, const char *out, bool force, rt_error *err) {
+    *p = (rt_export_place){0};
+    if (!*out) return rt_fail(err, RT_E_USAGE, "the place of the export has no name");
+    rt_status s = prepare_file(p, source, out, force, err);
+    if (s != RT_OK) rt_export_place_close(p);
+    return s;
+}
+rt_status rt_export_file_publish(const rt_export_place *p, rt_error *err) { return rt_file_rename(p->building, p->final, err); }
+
 void rt_export_place_close(rt_export_place *p) {
     if (p->building && rt_tree_remove(p->building, NULL) != RT_OK) rt_log(RT_LOG_WARNING, "%s is left over", p->building);
     rt_free(p->final), rt_free(p->building), rt_free(p->old);

@@ -1,6 +1,7 @@
 /* frozen.c - opening a model directory for use. */
 #include <retort/base/file.h>
 #include <retort/io/checkpoint.h>
+#include <retort/io/gguf_model.h>
 #include <retort/train/frozen.h>
 #include <stdio.h>
 #include <string.h>
@@ -22,9 +23,13 @@ rt_status rt_model_path(const char *given, char **path, rt_error *err) {
     snprintf(root, sizeof root, "%s/checkpoints", given);
     *path = NULL;
     if (rt_dir_exists(root)) return newest_of(root, path, err);
-    if (!rt_dir_exists(given)) return rt_fail(err, RT_E_INPUT, "%s: no such model directory", given);
+    if (!rt_dir_exists(given) && !rt_gguf_is(given)) return rt_fail(err, RT_E_INPUT, "%s: no such model directory", given);
     *path = rt_strdup(given);
     return *path ? RT_OK : rt_fail(err, RT_E_NOMEM, "out of memory");
+}
+
+rt_status rt_model_tokenizer(rt_tokenizer **out, const char *path, rt_error *err) {
+    return rt_gguf_is(path) ? rt_gguf_tokenizer(path, out, err) : rt_tokenizer_load(out, path, err);
 }
 
 rt_status rt_frozen_stored_precision(const char *directory, rt_precision *p, bool *found, rt_error *err) {

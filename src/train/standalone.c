@@ -66,7 +66,7 @@ static void defaults(rt_standalone *s) {
 /* -------------------------------------------------------------------- data */
 
 static rt_status open_given(rt_standalone *s, rt_token_view *view, rt_error *err) {
-    RT_TRY(rt_tokenizer_load(&s->tokenizer, s->o.tokenizer ? s->o.tokenizer : s->path, err));
+    RT_TRY(rt_model_tokenizer(&s->tokenizer, s->o.tokenizer ? s->o.tokenizer : s->path, err));
     RT_TRY(rt_chat_open(&s->chat, s->tokenizer, s->o.chat_template ? s->o.chat_template : s->job.data.chat_template, err));
     rt_corpus_options c = rt_corpus_options_of(&s->job.data, s->chat);
     c.separator = s->o.separator, c.key = s->o.text_key;
@@ -109,7 +109,7 @@ static int64_t vocabulary(const rt_standalone *s) { return s->tokens ? rt_tokeni
 static rt_status check_tokenizers(const rt_standalone *s, int kind, const char *path, rt_error *err) {
     rt_tokenizer *own = NULL;
     rt_error ignored = {0};
-    bool found = rt_tokenizer_load(&own, path, &ignored) == RT_OK;
+    bool found = rt_model_tokenizer(&own, path, &ignored) == RT_OK;
     rt_tokenizer_id teacher = {found ? rt_tokenizer_hash(own) : NULL, found ? rt_tokenizer_size(own) : rt_hf_config(s->teacher_files.files)->vocab_size};
     rt_tokenizer_id student = {s->tokens ? rt_tokenizer_hash(s->tokens) : NULL, vocabulary(s)};
     rt_status status = rt_projector_check(kind, teacher, student, err);

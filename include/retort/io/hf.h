@@ -3,7 +3,9 @@
  *
  * What is opened is complete: every weight of the configuration is there with its shape, and nothing else is, but for
  * tensors that are known to be redundant (rotary tables, which are recomputed in f32; a stored copy of a tied head).
- * A configuration that asks for something not computed here is refused with the key and the reason. */
+ * A configuration that asks for something not computed here is refused with the key and the reason.
+ *
+ * A GGUF file (gguf_model.h) can be opened in a directory's place, and then looks like one of its family. */
 #ifndef RETORT_IO_HF_H
 #define RETORT_IO_HF_H
 #include <retort/io/safetensors.h>
@@ -22,7 +24,7 @@ rt_status rt_hf_generation_config_write(const char *path, const rt_model_config 
 /* ------------------------------------------------------------------- weights */
 
 typedef struct rt_hf rt_hf;
-rt_status rt_hf_open(const char *directory, rt_hf **out, rt_error *err) RT_NODISCARD;
+rt_status rt_hf_open(const char *directory /* or a GGUF file */, rt_hf **out, rt_error *err) RT_NODISCARD;
 void rt_hf_close(rt_hf *m); /* NULL is fine; ends the life of every tensor */
 
 const char *rt_hf_path(const rt_hf *m);
@@ -55,4 +57,13 @@ rt_status rt_hf_weights_write(const char *path, const rt_model_config *c, const 
  * torch_dtype. Each file is written atomically, the directory is not: that is checkpoint.h's business. */
 rt_status rt_hf_write(const char *directory, const rt_model_config *c, const rt_tensor *weights,
                       const rt_safetensors_write_options *options, rt_error *err) RT_NODISCARD;
+/* The same with the weights in parts of at most max_bytes of tensors each (one that is larger stands alone), in the order of
+ * rt_weight_at: model-00001-of-0000N.safetensors and model.safetensors.index.json; if one part is enough, model.safetensors. */
+rt_status rt_hf_write_parts(const char *directory, const rt_model_config *c, const rt_tensor *weights, int64_t max_bytes,
+                            const rt_safetensors_write_options *options, rt_error *err) RT_NODISCARD;
+/* How many files that makes, and file i's name. */
+int64_t rt_hf_parts(const rt_model_config *c, const rt_tensor *weights, int64_t max_bytes);
+enum { RT_HF_PART_NAME = 64 };
+const char *rt_hf_part_name(char name[RT_HF_PART_NAME], int64_t i, int64_t parts);
+#define RT_HF_INDEX "model.safetensors.index.json"
 #endif

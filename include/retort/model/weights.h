@@ -12,6 +12,8 @@
 #include <retort/model/precision.h>
 #include <retort/tensor/bank.h>
 
+rt_role rt_weight_role(rt_weight_kind k); /* whose precision the policy says */
+
 typedef struct rt_slot {
     rt_weight_kind kind; /* EXPERT_GATE: gate_up, stacked; EXPERT_DOWN: down, stacked and transposed */
     int layer;           /* -1 where there is none */

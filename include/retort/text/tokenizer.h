@@ -45,6 +45,9 @@ void rt_spans_free(rt_spans *spans);
 rt_status rt_tokenizer_load(rt_tokenizer **out, const char *path, rt_error *err) RT_NODISCARD;
 rt_status rt_tokenizer_from_json(rt_tokenizer **out, const char *json, size_t bytes, const char *name_for_errors,
                                  rt_error *err) RT_NODISCARD;
+/* The same with a tokenizer_config.json (NULL: none). */
+rt_status rt_tokenizer_from_texts(rt_tokenizer **out, const char *json, size_t bytes, const char *config, size_t config_bytes,
+                                  const char *name_for_errors, rt_error *err) RT_NODISCARD;
 void rt_tokenizer_free(rt_tokenizer *t);
 
 /* Appends the ids of a text; with add_special also what the post-processor (and add_bos_token/add_eos_token of

@@ -3,11 +3,16 @@
 #define RETORT_TRAIN_FROZEN_H
 #include <retort/io/hf.h>
 #include <retort/model/weights.h>
+#include <retort/text/tokenizer.h>
 
 typedef enum rt_activations { RT_ACTIVATIONS_STORED, RT_ACTIVATIONS_NATIVE, RT_ACTIVATIONS_F32 } rt_activations;
 
-/* The model directory a user means: of a run's folder its newest sound checkpoint, else the path itself. Owned (rt_free). */
+/* The model a user means: of a run's folder its newest sound checkpoint, else the path itself, a directory or a GGUF file. Owned
+ * (rt_free). */
 rt_status rt_model_path(const char *given, char **path, rt_error *err) RT_NODISCARD;
+
+/* The tokenizer beside (or, in a GGUF file, in) the model at such a path, or of what rt_tokenizer_load takes. */
+rt_status rt_model_tokenizer(rt_tokenizer **out, const char *path, rt_error *err) RT_NODISCARD;
 
 typedef struct rt_frozen {
     char *path; /* the directory itself, as rt_model_path finds it */
