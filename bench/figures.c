@@ -50,7 +50,7 @@ static double others(const bench_round *r) { return r->others; }
 /* ----------------------------------------------------------------------------------------------------------- table */
 
 void bench_table_head(void) {
-    printf("%-44s %10s %-9s %10s %10s %10s %8s %7s %4s %6s %6s\n", "figure", "median", "", "least", "greatest", "ms", "GFLOP/s", "GB/s", "n", "rate", "others");
+    printf("%-44s %10s %-9s %10s %10s %10s %8s %7s %6s %4s %6s %6s\n", "figure", "median", "", "least", "greatest", "ms", "GFLOP/s", "GB/s", "cpu %", "n", "rate", "others");
     fflush(stdout);
 }
 static void cell(int width, int digits, double x) {
@@ -63,7 +63,7 @@ static void row(const bench *b, const char *name, const char *unit, const bench_
     printf("%-44s %10.4g %-9s", full, s->median, unit);
     if (s->n > 1) printf(" %10.4g %10.4g", s->least, s->greatest);
     else printf(" %10s %10s", "", "");
-    cell(10, 3, 1e3 * d->seconds), cell(8, 1, d->gflops), cell(7, 1, d->gbytes);
+    cell(10, 3, 1e3 * d->seconds), cell(8, 1, d->gflops), cell(7, 1, d->gbytes), cell(6, 1, d->cpu_share);
     if (s->n > 1 || d->seconds > 0) printf(" %4d %6.1f %5.1f%%", s->n, of_rounds(b, product_rate), 100 * of_rounds(b, others));
     printf("\n");
     fflush(stdout);
@@ -88,7 +88,7 @@ json_t *bench_record(const bench *b, const char *name, const char *unit, const b
     bool ok = o && set(o, "name", json_sprintf("%s.%s", b->program, name)) && set_number(o, "value", s->median) && set(o, "unit", json_string(unit)) &&
               set_number(o, "median", s->median) && set_number(o, "min", s->least) && set_number(o, "max", s->greatest) && set_number(o, "low", s->low) &&
               set_number(o, "high", s->high) && set(o, "samples", json_integer(s->n)) && set_positive(o, "seconds", d->seconds) &&
-              set_positive(o, "cpu_seconds", d->cpu) &&
+              set_positive(o, "cpu_seconds", d->cpu) && set_positive(o, "cpu_share", d->cpu_share) &&
               set_positive(o, "gflops", d->gflops) && set_positive(o, "gbytes_per_s", d->gbytes) && set_number(o, "product_rate", of_rounds(b, product_rate)) &&
               set_number(o, "others", of_rounds(b, others)) && set(o, "cpu", json_string(m.cpu)) && set(o, "isa", json_string(rt_isa_name(rt_isa_level()))) &&
               set(o, "threads", json_integer(rt_threads())) && set(o, "libraries", libraries()) && set(o, "version", json_string(RT_VERSION)) &&
@@ -125,11 +125,17 @@ static double median_seconds(const bench *b, int i, bool cpu) {
     return bench_median(x, b->rounds);
 }
 
+static double cpu_share(const bench *b, const bench_case *c, int i) {
+    double x[BENCH_ROUNDS_MAX];
+    for (int r = 0; r < b->rounds; r++) x[r] = 1e-7 * c->flop / b->round[r].cpu[i] / b->round[r].product_cpu;
+    return c->limit == BENCH_PRODUCT && !c->took ? bench_median(x, b->rounds) : 0;
+}
+
 void bench_report(bench *b, const bench_case *cases, int i) {
     static const char *const units[] = {"% product", "% f64", "% copy", "ms"};
     const bench_case *c = &cases[i];
     double x[BENCH_ROUNDS_MAX], t = median_seconds(b, i, false), work = c->limit == BENCH_COPY ? c->bytes : c->flop;
-    bench_detail d = {t, median_seconds(b, i, true), 1e-9 * c->flop / t, 1e-9 * c->bytes / t};
+    bench_detail d = {t, median_seconds(b, i, true), 1e-9 * c->flop / t, 1e-9 * c->bytes / t, cpu_share(b, c, i)};
     for (int r = 0; r < b->rounds; r++)
         x[r] = c->limit == BENCH_NONE ? 1e3 * b->round[r].seconds[i] : 1e-7 * work / b->round[r].seconds[i] / b->round[r].rate[c->limit];
     bench_figure(b, c->name, units[c->limit], x, b->rounds, &d);

@@ -35,6 +35,7 @@ typedef struct bench_case {
 typedef struct bench_round {
     int taken; /* which it was in time, from 0 */
     double others, rate[BENCH_NONE]; /* others: share of the processors */
+    double product_cpu;              /* the product rate again, a second of processor time: what it costs beside other programs too */
     double seconds[BENCH_CASES_MAX], cpu[BENCH_CASES_MAX]; /* of one call: on the wall; of all threads' processors */
 } bench_round;
 
@@ -68,6 +69,7 @@ rt_status bench_sample(bench *b, bench_case *cases, int n, bool mirrored, rt_err
 /* ---------------------------------------------------------------------------------------------------------- figures */
 typedef struct bench_detail { /* beside the value: 0 where it does not apply */
     double seconds, cpu, gflops, gbytes; /* cpu: processor seconds of one call */
+    double cpu_share;                    /* percent: arithmetic a processor second, of what the product rate's products do in one */
 } bench_detail;
 /* x: one value a round; sorted by the call. The figure is their median. */
 void bench_figure(bench *b, const char *name, const char *unit, double *x, int n, const bench_detail *d);
