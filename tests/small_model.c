@@ -21,13 +21,14 @@ void small_model(rt_weights *w, const rt_model_config *c, const rt_precision *p,
 
 void small_folder(const char *directory, const rt_weights *w) {
     rt_error err = {0};
-    rt_tensor tensors[64];
-    char *buffers[64] = {0};
     int64_t n = rt_weight_count(&w->config);
+    rt_tensor *tensors = rt_zalloc((size_t)n * sizeof *tensors);
+    void **buffers = rt_zalloc((size_t)n * sizeof *buffers);
     for (int64_t i = 0; i < n; i++) {
         buffers[i] = rt_alloc(8 * (size_t)(w->config.ffn_size * w->config.hidden_size));
         tensors[i] = rt_weights_get(w, i, buffers[i]);
     }
     RT_OK_OR_FAIL(rt_hf_write(directory, &w->config, tensors, NULL, &err));
     for (int64_t i = 0; i < n; i++) rt_free(buffers[i]);
+    rt_free(buffers), rt_free(tensors);
 }

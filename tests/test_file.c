@@ -6,6 +6,9 @@
 #include <string.h>
 #include <stdlib.h>
 #include <unistd.h>
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+#endif
 
 static const char *in_dir(const char *dir, const char *name) {
     static char buffers[4][600];
@@ -57,6 +60,9 @@ static void maps_and_checksums_agree(void) {
     CU_ASSERT_EQUAL(size, 9);
     RT_OK_OR_FAIL(rt_file_map(path, &map, &err));
     CU_ASSERT_TRUE(map.size == 9 && memcmp(map.data, "123456789", 9) == 0);
+#ifdef __SANITIZE_ADDRESS__
+    CU_ASSERT_TRUE(__asan_address_is_poisoned(map.data + 9) && !__asan_address_is_poisoned(map.data + 8));
+#endif
     rt_file_unmap(&map);
     RT_OK_OR_FAIL(rt_file_write_atomic(empty, "", 0, &err));
     RT_OK_OR_FAIL(rt_file_map(empty, &map, &err));

@@ -298,8 +298,10 @@ static void tensors_must_be_those_of_the_configuration(void) {
     rt_hf *h;
     const char *dir = written(&m);
     rewrite(dir, &m, 3, NULL);
-    refused(dir, RT_E_INPUT, "tensor model.layers.0.self_attn.k_proj.weight is missing (1 of the 21");
+    refused(dir, RT_E_INPUT, "tensor model.layers.0.self_attn.k_proj.weight is missing (config.json asks for 21 tensors, there are 20)");
     rt_named_tensor extra = {"model.layers.2.input_layernorm.weight", rt_tensor_1d(RT_F32, numbers, 4)};
+    rewrite(dir, &m, 3, &extra);
+    refused(dir, RT_E_INPUT, "is missing (1 of the 21 that config.json asks for are)");
     rewrite(dir, &m, -1, &extra);
     refused(dir, RT_E_INPUT, "tensor model.layers.2.input_layernorm.weight is not explained by config.json (a llama with 2 layers)");
     extra.name = "model.norm.weight";

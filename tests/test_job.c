@@ -130,16 +130,18 @@ static void what_is_unset_follows_the_rest(void) {
 
 static void presets_fit(void) {
     static const char *const sizes[] = {"tiny", "small", "base"};
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 9; i++) {
+        static const char *const archs[] = {"student.arch=auto", "student.arch=qwen3_moe", "student.arch=qwen3"};
         rt_error err = {0};
         rt_job j;
         rt_model_config c;
         RT_OK_OR_FAIL(rt_job_init(&j, &err));
-        RT_OK_OR_FAIL(rt_job_preset(&j, sizes[i], &err));
+        RT_OK_OR_FAIL(rt_job_set(&j, archs[i / 3], &err));
+        RT_OK_OR_FAIL(rt_job_preset(&j, sizes[i % 3], &err));
         RT_OK_OR_FAIL(rt_job_set(&j, "data.train=a", &err));
         RT_OK_OR_FAIL(rt_job_finish(&j, &err));
         RT_OK_OR_FAIL(rt_job_student_config(&j, 1000, &c, &err));
-        CU_ASSERT_TRUE(c.vocab_size == 1000 && c.experts == j.student.experts && rt_model_parameters(&c).total > 0);
+        CU_ASSERT_TRUE(c.vocab_size == 1000 && c.experts == j.student.experts && (c.experts > 0) == (i < 6) && c.norm_topk == (i < 6) && rt_model_parameters(&c).total > 0);
         CU_ASSERT_EQUAL(rt_job_preset(&j, "smal", &err), RT_E_USAGE);
         CU_ASSERT_STRING_EQUAL(err.text, "--student: found 'smal', expected one of: tiny, small, base; did you mean 'small'?");
         rt_job_free(&j);
@@ -163,8 +165,12 @@ static void jobs_that_make_no_sense_are_refused(void) {
         {{"student.kv_heads=3"}, "student: "},
         {{"student.hidden_size=100"}, "student.hidden_size 100 is no multiple of student.heads 8; set student.head_dim"},
         {{"student.arch=mixtrall"}, "student.arch: found 'mixtrall', expected a model family; did you mean 'mixtral'?"},
+        {{"student.arch=olmoe"}, "student.arch: found olmoe, which is read as a teacher only, expected llama, mistral"},
+        {{"student.init=upcycle"}, "student.init is upcycle, and student.from is not set"},
+        {{"student.granularity=2"}, "student.granularity is set, and belongs to student.init: upcycle"},
+        {{"student.upcycle_noise=0.1"}, "student.upcycle_noise is set, and belongs to student.init: upcycle"},
         {{"student.init=checkpoint"}, "student.init is checkpoint, and student.from is not set"},
-        {{"student.from=x"}, "student.from is set, and student.init is random; set it to checkpoint"},
+        {{"student.from=x"}, "student.from is set, and student.init is random; set it to checkpoint or upcycle"},
         {{"student.max_position=64"}, "data.sequence_length 256 is longer than student.max_position 64"},
         {{"objective=[{loss: next_token, final_weight: -0.5}]"}, "objective[0]: final_weight -0.5, final_temperature 1: expected >= 0"},
         {{"objective=[{weight: 1}]"}, "objective[0]: 'loss' is not set"},

@@ -1,5 +1,5 @@
 /* test_row_invariance.c - decisions.md, 2, for every product contract, through the operation: row i has the same bits whatever the
- * number of rows and wherever it stands. */
+ * number of rows and wherever it stands. And equal weight rows give equal columns: routes of upcycled experts rest on it. */
 #include "op_case.h"
 #include <retort/base/mem.h>
 #include <stdio.h>
@@ -59,4 +59,36 @@ static void rows_do_not_depend_on_their_company(void) {
     for (const rt_prec *p = op_all_precs; p->acc != RT_NONE; p++) check_contract(*p);
 }
 
-RT_SUITE(row_invariance) { RT_TEST(rows_do_not_depend_on_their_company); }
+/* Outputs of a weight whose `outs` rows are all the same: how many differ from the first of their row. */
+static int64_t unequal(rt_prec p, int64_t width, int64_t outs) {
+    enum { TOKENS = 20 };
+    rt_error err = {0};
+    rt_graph *g = rt_graph_new("t");
+    rt_tensor x = filled(p.in, TOKENS, width, 3), w = filled(p.weight, outs, width, 4);
+    size_t row = rt_tensor_bytes(&w) / (size_t)outs;
+    int64_t count = 0;
+    for (int64_t e = 1; e < outs; e++) memcpy((char *)w.data + (size_t)e * row, w.data, row);
+    rt_ref y = rt_linear(g, rt_graph_input(g, "x", &x), rt_graph_param(g, "w", &w, NULL), p, "product");
+    rt_graph_output(g, y);
+    RT_OK_OR_FAIL(rt_graph_plan(g, false, &err));
+    RT_OK_OR_FAIL(rt_graph_forward(g, &err));
+    for (int64_t i = 0; i < TOKENS * outs; i++) count += rt_get(rt_graph_value(g, y), i) != rt_get(rt_graph_value(g, y), i / outs * outs);
+    rt_graph_free(g);
+    rt_free(x.data), rt_free(w.data);
+    return count;
+}
+static void equal_weights_give_equal_columns(void) {
+    static const int64_t widths[] = {32, 100, 256, 896};
+    char text[48];
+    for (const rt_prec *p = op_all_precs; p->acc != RT_NONE; p++)
+        for (size_t i = 0; i < sizeof widths / sizeof *widths; i++)
+            for (int64_t outs = 2; outs <= 136; outs += outs < 40 ? 1 : 7) {
+                int64_t bad = unequal(*p, widths[i], outs);
+                RT_CHECK(bad == 0, "%s, width %lld, %lld outputs: %lld differ", rt_prec_text(*p, text), (long long)widths[i], (long long)outs, (long long)bad);
+            }
+}
+
+RT_SUITE(row_invariance) {
+    RT_TEST(rows_do_not_depend_on_their_company);
+    RT_TEST(equal_weights_give_equal_columns);
+}

@@ -11,6 +11,15 @@ static char *fresh(char out[512]) {
     return out;
 }
 
+/* The student as a mixture of slices of the teacher's feed-forward layers. */
+static const char *upcycled(void) {
+    static char text[900];
+    snprintf(text, sizeof text, "student={init: upcycle, from: '%s', hidden_size: 0, ffn_size: 0, experts: 8, experts_per_token: 4, granularity: 2, upcycle_noise: 0.01}",
+             rt_tiny_files()->teacher);
+    return text;
+}
+#define QWEN3_MOE "student={arch: qwen3_moe, head_dim: 12, rope_theta: 1e6}"
+
 /* ------------------------------------------------------------------ resume */
 
 static void same_records(const char *a, const char *b, const char *kind, size_t at_least) {
@@ -36,6 +45,9 @@ static void twenty_and_twenty_are_forty_factored(void) { resumed("projector.kind
 static void twenty_and_twenty_are_forty_in_bf16(void) { resumed("precision.student=bf16"); }
 static void twenty_and_twenty_are_forty_recomputed(void) { resumed("run.recompute=yes"); }
 
+static void twenty_and_twenty_are_forty_of_qwen3_moe(void) { resumed(QWEN3_MOE); }
+static void twenty_and_twenty_are_forty_upcycled(void) { resumed(upcycled()); }
+
 static void a_finished_run_can_be_resumed(void) {
     char out[512], first[4096];
     snprintf(first, sizeof first, "%s", RT_TINY_RUN(fresh(out), "schedule.steps=3", "schedule.warmup=0"));
@@ -59,6 +71,15 @@ static void no_difference(const char *const *sets, const char *except) {
 static void the_number_of_threads_changes_no_bit(void) {
     NO_DIFFERENCE(NULL, "run.threads=2");
     NO_DIFFERENCE(NULL, "run.threads=3");
+}
+static void threads_of(const char *variant) {
+    char one[512], many[512], first[4096];
+    snprintf(first, sizeof first, "%s", RT_TINY_RUN(fresh(one), variant, "run.stop_after=6"));
+    rt_same_checkpoint(first, RT_TINY_RUN(fresh(many), variant, "run.stop_after=6", "run.threads=3", "run.recompute=yes"), NULL);
+}
+static void threads_and_recomputation_change_no_bit_of_other_students(void) {
+    threads_of(QWEN3_MOE);
+    threads_of(upcycled());
 }
 static void recomputation_changes_no_bit(void) { NO_DIFFERENCE(NULL, "run.recompute=yes"); }
 /* state.json holds the averages that are then missing. */
@@ -154,6 +175,8 @@ static void evaluation_has_the_bits_of_training(void) {
     the_same_digits("precision.student=bf16");
     the_same_digits("precision.student=f16");
     the_same_digits("run.recompute=yes");
+    the_same_digits(QWEN3_MOE);
+    the_same_digits(upcycled());
 }
 
 /* What a standalone evaluation opens: files of the checkpoint, nothing of the run that made it. */
@@ -214,6 +237,8 @@ static void evaluated_alone(const char *variant) {
 static void a_checkpoint_evaluates_to_the_trainers_digits(void) {
     evaluated_alone("run.seed=3");
     evaluated_alone("precision.student=bf16");
+    evaluated_alone(QWEN3_MOE);
+    evaluated_alone(upcycled());
 }
 
 /* ------------------------------------------------------ memory and the teacher */
@@ -292,8 +317,11 @@ RT_SUITE(run) {
     RT_TEST(twenty_and_twenty_are_forty_factored);
     RT_TEST(twenty_and_twenty_are_forty_in_bf16);
     RT_TEST(twenty_and_twenty_are_forty_recomputed);
+    RT_TEST(twenty_and_twenty_are_forty_of_qwen3_moe);
+    RT_TEST(twenty_and_twenty_are_forty_upcycled);
     RT_TEST(a_finished_run_can_be_resumed);
     RT_TEST(the_number_of_threads_changes_no_bit);
+    RT_TEST(threads_and_recomputation_change_no_bit_of_other_students);
     RT_TEST(recomputation_changes_no_bit);
     RT_TEST(tracing_changes_no_weight);
     RT_TEST(evaluation_changes_nothing);

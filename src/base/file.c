@@ -71,6 +71,17 @@ rt_status rt_file_read(const char *path, size_t limit, rt_buf *out, rt_error *er
     return RT_OK;
 }
 
+/* A read beyond a mapped file's end gets zeros up to the end of the page; sanitized builds see it. */
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+static size_t rest_of_page(size_t size) { return -size & ((size_t)sysconf(_SC_PAGESIZE) - 1); }
+static void guard(const unsigned char *data, size_t size) { ASAN_POISON_MEMORY_REGION(data + size, rest_of_page(size)); }
+static void unguard(const unsigned char *data, size_t size) { ASAN_UNPOISON_MEMORY_REGION(data + size, rest_of_page(size)); }
+#else
+static void guard(const unsigned char *data, size_t size) { (void)data, (void)size; }
+static void unguard(const unsigned char *data, size_t size) { (void)data, (void)size; }
+#endif
+
 rt_status rt_file_map(const char *path, rt_map *out, rt_error *err) {
     int d;
     int64_t size;
@@ -79,12 +90,17 @@ rt_status rt_file_map(const char *path, rt_map *out, rt_error *err) {
     void *p = size ? mmap(NULL, (size_t)size, PROT_READ, MAP_PRIVATE, d, 0) : MAP_FAILED;
     rt_status status = size && p == MAP_FAILED ? unreadable(path, err) : RT_OK;
     close(d);
-    if (status == RT_OK) *out = (rt_map){size ? p : (const unsigned char *)"", (size_t)size};
-    return status;
+    if (status != RT_OK) return status;
+    *out = (rt_map){size ? p : (const unsigned char *)"", (size_t)size};
+    if (size) guard(out->data, out->size);
+    return RT_OK;
 }
 
 void rt_file_unmap(rt_map *map) {
-    if (map->size) munmap((void *)(uintptr_t)map->data, map->size);
+    if (map->size) {
+        unguard(map->data, map->size);
+        munmap((void *)(uintptr_t)map->data, map->size);
+    }
     *map = (rt_map){0};
 }
 

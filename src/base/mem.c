@@ -16,6 +16,7 @@ rt_mem_stats rt_mem_stats_get(void) {
     return (rt_mem_stats){atomic_load(&live_blocks), atomic_load(&live_bytes), atomic_load(&peak_bytes), atomic_load(&calls)};
 }
 void rt_mem_fail_at(int64_t nth) { atomic_store(&fail_at, nth); }
+void rt_mem_peak_reset(void) { atomic_store(&peak_bytes, atomic_load(&live_bytes)); }
 size_t rt_array_bytes(size_t count, size_t size) {
     size_t bytes;
     return __builtin_mul_overflow(count, size, &bytes) ? SIZE_MAX : bytes;
@@ -33,12 +34,12 @@ static void count(int64_t blocks, int64_t bytes) {
     }
 }
 
+/* Not aligned_alloc, whose sizes are multiples of the alignment: a sanitizer is to see the first byte read past a block. */
 void *rt_alloc(size_t bytes) {
+    void *memory;
     atomic_fetch_add(&calls, 1);
-    if (bytes > SIZE_MAX / 2 || told_to_fail()) return NULL;
-    size_t total = (bytes + 2 * HEADER - 1) / HEADER * HEADER;
-    header *h = aligned_alloc(HEADER, total);
-    if (!h) return NULL;
+    if (bytes > SIZE_MAX / 2 || told_to_fail() || posix_memalign(&memory, HEADER, HEADER + bytes) != 0) return NULL;
+    header *h = memory;
     h->bytes = bytes;
     count(1, (int64_t)bytes);
     return (char *)h + HEADER;

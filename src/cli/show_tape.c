@@ -34,6 +34,12 @@ static rt_status with_trainer(rt_context *c, const arguments *a, printer print, 
     return s;
 }
 
+static void print_start(const rt_trainer *t, rt_buf *out) {
+    rt_buf_puts(out, "start: ");
+    rt_start_text(&t->student, t->job, t->source, out);
+    rt_buf_putc(out, '\n');
+}
+
 static const rt_graph *graph_of(const arguments *a, const rt_trainer *t) {
     if (strcmp(a->model, "teacher") == 0) return t->teacher.g;
     return strcmp(a->mode, "eval") == 0 ? rt_evaluator_graph(t->evaluator) : t->graph.g;
@@ -47,6 +53,7 @@ static void print_precision(const arguments *a, const rt_trainer *t, rt_buf *out
     rt_buf_puts(out, "student\n");
     rt_precision_table(&t->student.precision, out);
     rt_buf_puts(out, "masters, gradients, moments: f32\n");
+    print_start(t, out);
     if (t->job->teacher.path) {
         rt_buf_puts(out, "\nteacher (frozen)\n");
         rt_precision_table(&t->teacher_files.precision, out);
@@ -75,6 +82,7 @@ static void print_stats(const char *name, const rt_graph *g, rt_buf *out) {
 static void print_plan(const arguments *a, const rt_trainer *t, rt_buf *out) {
     const rt_student *s = &t->student;
     double block = (double)(s->weights.block_bytes + s->grads.block_bytes + s->m.block_bytes + s->v.block_bytes + s->master.block_bytes);
+    print_start(t, out);
     print_stats("student, training", t->graph.g, out);
     print_stats("student, evaluation", rt_evaluator_graph(t->evaluator), out);
     if (t->teacher.g) print_stats("teacher", t->teacher.g, out);

@@ -121,6 +121,7 @@ void rt_graph_loss(rt_graph *g, rt_ref r, const double *gain) {
     rt_graph_output(g, r);
 }
 void rt_graph_cache_budget(rt_graph *g, int64_t bytes) { g->cache_budget = bytes; }
+void rt_graph_sketch(rt_graph *g) { g->sketch = true; }
 void rt_graph_no_chains(rt_graph *g) { g->no_chains = true; }
 
 const rt_tensor *rt_graph_value(const rt_graph *g, rt_ref r) { return &g->values[r.id].t; }

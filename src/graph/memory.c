@@ -181,6 +181,7 @@ rt_status rt_graph_place(rt_graph *g, rt_error *err) {
     rt_free(life);
     RT_TRY(s);
     g->memory_bytes = rt_graph_pack(g->buffers, g->n_buffers);
+    if (g->sketch) return RT_OK;
     if (!(g->memory = rt_alloc(g->memory_bytes)))
         return rt_fail(err, RT_E_NOMEM, "%s: out of memory: %zu bytes of activations", g->name, g->memory_bytes);
     memset(g->memory, 0xff, g->memory_bytes); /* touched now, so that a step never faults pages in; NaN, so that nothing unset is read unseen */

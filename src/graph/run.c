@@ -14,7 +14,7 @@ static rt_status grant_caches(rt_graph *g, rt_error *err) {
     for (int i = 0; i < g->n_nodes; i++) {
         int64_t bytes = (int64_t)g->nodes[i].cache;
         if (!g->used[i] || bytes == 0 || (g->cache_budget > 0 && g->cache_bytes + bytes > g->cache_budget)) continue;
-        if (!(g->cache[i] = rt_alloc((size_t)bytes))) return rt_graph_nomem(g, err);
+        if (!g->sketch && !(g->cache[i] = rt_alloc((size_t)bytes))) return rt_graph_nomem(g, err);
         g->cache_bytes += bytes;
     }
     return RT_OK;
@@ -35,7 +35,7 @@ rt_status rt_graph_plan(rt_graph *g, bool train, rt_error *err) {
     RT_TRY(rt_graph_place(g, err));
     RT_TRY(grant_caches(g, err));
     g->planned = true;
-    return rt_scratch_reserve(worker_bytes(g), err);
+    return g->sketch ? RT_OK : rt_scratch_reserve(worker_bytes(g), err);
 }
 
 /* -------------------------------------------------------------------- calls */
@@ -221,7 +221,7 @@ static rt_status run_step(rt_graph *g, int t, rt_error *err) {
 }
 
 static rt_status ready(rt_graph *g, rt_error *err) {
-    if (!g->planned) return rt_fail(err, RT_E_ARG, "%s: run before planning", g->name);
+    if (!g->planned || g->sketch) return rt_fail(err, RT_E_ARG, "%s: %s", g->name, g->sketch ? "a sketch cannot run" : "run before planning");
     for (int i = 1; i < g->n_values; i++)
         if (g->values[i].leaf != RT_NOT_LEAF && !g->values[i].t.data)
             return rt_fail(err, RT_E_ARG, "%s: input '%s' has no data", g->name, g->values[i].name);

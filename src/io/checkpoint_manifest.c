@@ -115,6 +115,7 @@ static rt_status compare_file(const char *path, int64_t size, int64_t crc, rt_er
 static rt_status verify_file(const char *directory, const rt_json *files, const char *name, rt_error *err) {
     rt_json entry;
     int64_t size, crc;
+    if (!*name || *name == '.' || strchr(name, '/')) return rt_json_fail(files, err, "found '%.80s', expected the name of a file beside it", name);
     RT_TRY(rt_json_object(files, name, &entry, err));
     RT_TRY(rt_json_int(&entry, "size", 0, INT64_MAX, &size, err));
     RT_TRY(rt_json_int(&entry, "crc32", 0, UINT32_MAX, &crc, err));

@@ -152,9 +152,18 @@ static rt_status check_weight(const listed *l, const rt_weight_spec *w, rt_error
     return rt_fail(err, RT_E_INPUT, "%s: tensor %s is %s, but config.json says %s", rt_safetensors_path(l->file), w->name,
                    rt_tensor_text(l->tensor, found), rt_tensor_text(&expected, wanted));
 }
+/* More weights than tensors: refused before anything is made that long, for the sizes in config.json are only claims. */
+static rt_status enough_tensors(const rt_hf *m, int64_t n, rt_error *err) {
+    if (n <= (int64_t)m->tensor_count) return RT_OK;
+    int64_t i = 0;
+    while (look_up(m, rt_weight_at(&m->config, i).name)) i++;
+    return rt_fail(err, RT_E_INPUT, "%s: tensor %s is missing (config.json asks for %lld tensors, there are %zu)", m->path,
+                   rt_weight_at(&m->config, i).name, (long long)n, m->tensor_count);
+}
 static rt_status match_weights(rt_hf *m, rt_error *err) {
     int64_t n = rt_weight_count(&m->config), missing = 0;
     char first[RT_WEIGHT_NAME] = "";
+    RT_TRY(enough_tensors(m, n, err));
     m->weights = rt_arena_alloc(&m->arena, rt_array_bytes((size_t)n, sizeof *m->weights));
     if (!m->weights) return out_of_memory(m, err);
     for (int64_t i = 0; i < n; i++) {
@@ -239,6 +248,8 @@ void rt_hf_close(rt_hf *m) {
 /* ------------------------------------------------------------------ questions */
 
 const char *rt_hf_path(const rt_hf *m) { return m->path; }
+int64_t rt_hf_file_count(const rt_hf *m) { return (int64_t)m->file_count; }
+const rt_safetensors *rt_hf_file(const rt_hf *m, int64_t i) { return m->files[i]; }
 const rt_model_config *rt_hf_config(const rt_hf *m) { return &m->config; }
 const rt_tensor *rt_hf_weight(const rt_hf *m, int64_t i) { return m->weights[i]; }
 int64_t rt_hf_ignored(const rt_hf *m) { return m->ignored; }

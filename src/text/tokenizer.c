@@ -32,6 +32,9 @@ static const tok_entry *entry(const rt_tokenizer *t, int32_t id) {
     bool used = id >= 0 && id < t->vocab.size && t->vocab.entries[id].used;
     return used ? &t->vocab.entries[id] : NULL;
 }
+const char *rt_tokenizer_model(const rt_tokenizer *t) {
+    return t->model.byte_level ? "BPE over bytes" : t->model.byte_fallback ? "BPE with bytes to fall back on" : "BPE";
+}
 int32_t rt_tokenizer_size(const rt_tokenizer *t) { return t->vocab.size; }
 const char *rt_tokenizer_token(const rt_tokenizer *t, int32_t id, size_t *bytes) {
     const tok_entry *e = entry(t, id);

@@ -82,18 +82,38 @@ static rt_status resolve(rt_frozen *f, const char *directory, rt_activations act
     return s;
 }
 
-static rt_status open_files(rt_frozen *f, const char *directory, rt_activations activations, rt_error *err) {
+static rt_status open_files(rt_frozen *f, const char *directory, rt_error *err) {
     RT_TRY(rt_model_path(directory, &f->path, err));
     RT_TRY(rt_hf_open(f->path, &f->files, err));
     rt_precision any = rt_precision_teacher(RT_F32, true);
-    RT_TRY(rt_weights_layout(&f->weights, rt_hf_config(f->files), &any, err));
-    RT_TRY(rt_weights_borrow(&f->weights, from_files, f->files, err));
-    return resolve(f, f->path, activations, err);
+    return rt_weights_layout(&f->weights, rt_hf_config(f->files), &any, err);
 }
 
 rt_status rt_frozen_open(rt_frozen *f, const char *directory, rt_activations activations, rt_error *err) {
     *f = (rt_frozen){0};
-    rt_status s = open_files(f, directory, activations, err);
+    rt_status s = open_files(f, directory, err);
+    if (s == RT_OK) s = rt_weights_borrow(&f->weights, from_files, f->files, err);
+    if (s == RT_OK) s = resolve(f, f->path, activations, err);
+    if (s != RT_OK) rt_frozen_close(f);
+    return s;
+}
+
+/* What rt_weights_borrow would make of the slots, without their data. */
+static int64_t describe_slots(rt_frozen *f) {
+    int64_t copied = 0;
+    for (int64_t i = 0; i < rt_weight_count(&f->weights.config); i++) {
+        rt_weight_spec spec = rt_weight_at(&f->weights.config, i);
+        int64_t k = spec.expert > 0 ? -1 : rt_weights_find(&f->weights, spec.kind, spec.layer);
+        if (k >= 0) f->weights.slots[k].t.dtype = rt_hf_weight(f->files, i)->dtype;
+        if (k >= 0 && spec.expert == 0) copied += (int64_t)(rt_tensor_bytes(&f->weights.slots[k].t) + 63) / 64 * 64;
+    }
+    return copied;
+}
+rt_status rt_frozen_describe(rt_frozen *f, const char *directory, rt_activations activations, int64_t *copied, rt_error *err) {
+    *f = (rt_frozen){0};
+    rt_status s = open_files(f, directory, err);
+    if (s == RT_OK) *copied = describe_slots(f);
+    if (s == RT_OK) s = resolve(f, f->path, activations, err);
     if (s != RT_OK) rt_frozen_close(f);
     return s;
 }

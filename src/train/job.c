@@ -30,28 +30,6 @@ rt_status rt_job_set(rt_job *job, const char *assignment, rt_error *err) {
 
 /* ---------------------------------------------------------------- resolving */
 
-bool rt_job_moe(const rt_job *job) {
-    const rt_arch *arch = rt_arch_find(job->student.arch);
-    return arch && arch->moe;
-}
-
-static rt_status resolve_student(rt_job *job, rt_error *err) {
-    rt_job_student *s = &job->student;
-    if (!rt_arch_find(s->arch)) {
-        const char *near = rt_nearest(s->arch, rt_arch_names());
-        return rt_fail(err, RT_E_CONFIG, "student.arch: found '%.40s', expected a model family%s%s%s", s->arch,
-                       near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
-    }
-    bool moe = rt_job_moe(job);
-    if (s->experts < 0) s->experts = moe ? 8 : 0;
-    if (s->experts_per_token < 0) s->experts_per_token = moe ? 2 : 0;
-    if (s->head_dim == 0 && s->hidden_size % s->heads == 0) s->head_dim = s->hidden_size / s->heads;
-    if (s->max_position == 0) s->max_position = job->data.sequence_length > 2048 ? job->data.sequence_length : 2048;
-    if (s->head_dim > 0) return RT_OK;
-    return rt_fail(err, RT_E_CONFIG, "student.hidden_size %lld is no multiple of student.heads %lld; set student.head_dim",
-                   (long long)s->hidden_size, (long long)s->heads);
-}
-
 /* -1 is "unset"; the table's range lets through what lies between it and a sensible value. */
 static rt_status resolve_objective(rt_job *job, rt_error *err) {
     rt_job_objective *o = job->objective.item;
@@ -68,7 +46,7 @@ static rt_status resolve_objective(rt_job *job, rt_error *err) {
 rt_status rt_job_finish(rt_job *job, rt_error *err) {
     if (job->projector.kind == RT_PROJECTOR_AUTO)
         job->projector.kind = job->teacher.path ? RT_PROJECTOR_SHARED : RT_PROJECTOR_NONE;
-    RT_TRY(resolve_student(job, err));
+    RT_TRY(rt_job_resolve_student(job, err));
     RT_TRY(rt_job_default_objective(job, err));
     RT_TRY(resolve_objective(job, err));
     return rt_job_check(job, err);
@@ -122,22 +100,6 @@ double rt_job_temperature(const rt_job *job, const rt_job_objective *o, int64_t 
     return rt_schedule_between(o->schedule, o->temperature, o->final_temperature, step, job->schedule.steps);
 }
 double rt_job_lr(const rt_job *job, int64_t step) { return job->optimizer.lr * rt_schedule_factor(&job->schedule, step); }
-
-rt_status rt_job_student_config(const rt_job *job, int64_t vocab_size, rt_model_config *out, rt_error *err) {
-    const rt_job_student *s = &job->student;
-    const rt_arch *arch = rt_arch_find(s->arch);
-    if (!arch) return rt_fail(err, RT_E_CONFIG, "student.arch: found '%.40s', expected a model family", s->arch);
-    rt_model_config c = rt_model_config_default(arch);
-    c.vocab_size = vocab_size, c.hidden_size = s->hidden_size, c.layers = s->layers, c.ffn_size = s->ffn_size;
-    c.heads = s->heads, c.kv_heads = s->kv_heads, c.head_dim = s->head_dim;
-    c.experts = s->experts, c.experts_per_token = s->experts_per_token;
-    c.norm_eps = s->norm_eps, c.rope_theta = s->rope_theta, c.max_position = s->max_position;
-    c.tie_embeddings = s->tie;
-    *out = c;
-    rt_error local = {0};
-    rt_status status = rt_model_config_check(&c, &local);
-    return status == RT_OK ? RT_OK : rt_fail(err, status, "student: %s", local.text);
-}
 
 rt_optim_config rt_job_optim_config(const rt_job *job) {
     const rt_job_optimizer *o = &job->optimizer;

@@ -58,10 +58,9 @@ static rt_status check_objective(const rt_job *job, rt_error *err) {
 static rt_status check_student(const rt_job *job, rt_error *err) {
     const rt_job_student *s = &job->student;
     rt_model_config config;
-    if (s->init == RT_INIT_CHECKPOINT)
-        return s->from ? RT_OK : rt_fail(err, RT_E_CONFIG, "student.init is checkpoint, and student.from is not set");
-    if (s->from) return rt_fail(err, RT_E_CONFIG, "student.from is set, and student.init is random; set it to checkpoint");
-    RT_TRY(rt_job_student_config(job, s->vocab_size ? s->vocab_size : 1, &config, err));
+    if (s->init != RT_INIT_UPCYCLE && (s->granularity != 1 || s->upcycle_noise != 0))
+        return rt_fail(err, RT_E_CONFIG, "student.%s is set, and belongs to student.init: upcycle", s->granularity != 1 ? "granularity" : "upcycle_noise");
+    if (s->init == RT_INIT_RANDOM) RT_TRY(rt_job_student_config(job, s->vocab_size ? s->vocab_size : 1, &config, err));
     if (job->data.sequence_length > s->max_position)
         return rt_fail(err, RT_E_CONFIG, "data.sequence_length %lld is longer than student.max_position %lld",
                        (long long)job->data.sequence_length, (long long)s->max_position);
@@ -82,7 +81,7 @@ static rt_status check_run(const rt_job *job, rt_error *err) {
     if (__builtin_mul_overflow(job->data.batch, job->data.sequence_length, &rows) || rows > INT32_MAX)
         return rt_fail(err, RT_E_CONFIG, "data.batch x data.sequence_length: found %lld x %lld tokens, expected at most %d",
                        (long long)job->data.batch, (long long)job->data.sequence_length, INT32_MAX);
-    if (job->schedule.warmup > job->schedule.steps)
+    if (job->schedule.steps > 0 && job->schedule.warmup > job->schedule.steps)
         return rt_fail(err, RT_E_CONFIG, "schedule.warmup %lld is longer than schedule.steps %lld",
                        (long long)job->schedule.warmup, (long long)job->schedule.steps);
     if (job->optimizer.betas.count != 2)

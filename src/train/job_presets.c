@@ -47,10 +47,11 @@ void rt_job_presets(rt_buf *out) {
  * router's terms, or its experts would collapse and the comparison would be with a broken model. */
 rt_status rt_job_default_objective(rt_job *job, rt_error *err) {
     char text[256];
+    if (job->objective.count > 0) return RT_OK;
+    RT_TRY(rt_job_resolve_family(job, err));
     const char *imitate = job->teacher.path ? "{loss: forward_kl, weight: 0.7, temperature: 2}, {loss: next_token, weight: 0.3}"
                                             : "{loss: next_token, weight: 1}";
     const char *route = rt_job_moe(job) ? ", {loss: balance, weight: 1e-2}, {loss: router_z, weight: 1e-3}" : "";
-    if (job->objective.count > 0) return RT_OK;
     snprintf(text, sizeof text, "objective=[%s%s]", imitate, route);
     return rt_options_set(rt_job_options(), job, text, &job->arena, err);
 }

@@ -21,23 +21,25 @@ static const rt_option projector[] = {
     RT_OPT_REAL(rt_job_projector, lambda, "1e-3", 0, 1e6, "factored: ridge term of the closed-form start"),
     RT_OPT_END};
 
-static const char *const inits[] = {"random", "checkpoint", NULL};
+static const char *const inits[] = {"random", "checkpoint", "upcycle", NULL};
 static const rt_option student[] = {
-    RT_OPT_ENUM(rt_job_student, init, "random", inits, "where the student's weights come from"),
-    RT_OPT_STRING(rt_job_student, from, NULL, "init checkpoint: the model directory; its sizes then hold"),
-    RT_OPT_STRING(rt_job_student, arch, "mixtral", "model family, as in config.json's model_type; of a checkpoint: asserted"),
+    RT_OPT_ENUM(rt_job_student, init, "random", inits, "where the student's weights come from; upcycle: experts from a dense model's feed-forward layers"),
+    RT_OPT_STRING(rt_job_student, from, NULL, "init checkpoint, upcycle: the model directory, or a run; its sizes then hold, and a size that is set must be its"),
+    RT_OPT_STRING(rt_job_student, arch, "auto", "model family, as in config.json's model_type; auto: mixtral, or what 'from' needs; otherwise asserted"),
+    RT_OPT_INT(rt_job_student, granularity, "1", 1, 256, "upcycle: slices of the dense feed-forward layer; experts and experts_per_token are multiples of it"),
+    RT_OPT_REAL(rt_job_student, upcycle_noise, "0", 0, 10, "upcycle: noise on the experts' weights, relative to the root mean square of the dense matrix"),
     RT_OPT_INT(rt_job_student, vocab_size, "0", 0, 16777216, "rows of the embedding; 0: highest token id + 1"),
-    RT_OPT_INT(rt_job_student, hidden_size, "256", 1, 65536, "width of the residual stream"),
-    RT_OPT_INT(rt_job_student, layers, "4", 1, 1024, "number of blocks"),
-    RT_OPT_INT(rt_job_student, heads, "8", 1, 1024, "query heads"),
-    RT_OPT_INT(rt_job_student, kv_heads, "4", 1, 1024, "key and value heads; divides heads"),
+    RT_OPT_INT(rt_job_student, hidden_size, "0", 0, 65536, "width of the residual stream; 0: 256"),
+    RT_OPT_INT(rt_job_student, layers, "0", 0, 1024, "number of blocks; 0: 4"),
+    RT_OPT_INT(rt_job_student, heads, "0", 0, 1024, "query heads; 0: 8"),
+    RT_OPT_INT(rt_job_student, kv_heads, "0", 0, 1024, "key and value heads; divides heads; 0: 4"),
     RT_OPT_INT(rt_job_student, head_dim, "0", 0, 1024, "width of a head; 0: hidden_size / heads"),
-    RT_OPT_INT(rt_job_student, ffn_size, "512", 1, 1048576, "inner width of the feed-forward layer, or of each expert"),
-    RT_OPT_INT(rt_job_student, experts, "-1", -1, 4096, "experts per block; -1: 8 in an MoE family, 0 in a dense one"),
-    RT_OPT_INT(rt_job_student, experts_per_token, "-1", -1, 4096, "experts a token is sent to; -1: 2 in an MoE family (1 with router.policy switch)"),
+    RT_OPT_INT(rt_job_student, ffn_size, "0", 0, 1048576, "inner width of the feed-forward layer, or of each expert; 0: 512"),
+    RT_OPT_INT(rt_job_student, experts, "-1", -1, 4096, "experts per block; -1: 8 (times granularity) in an MoE family, 0 in a dense one"),
+    RT_OPT_INT(rt_job_student, experts_per_token, "-1", -1, 4096, "experts a token is sent to; -1: 2 (times granularity) in an MoE family"),
     RT_OPT_INT(rt_job_student, max_position, "0", 0, 16777216, "longest context it is declared for; 0: 2048, or data.sequence_length if longer"),
-    RT_OPT_REAL(rt_job_student, rope_theta, "10000", 1, 1e12, "base of the rotary angles"),
-    RT_OPT_REAL(rt_job_student, norm_eps, "1e-5", 1e-12, 1e-1, "epsilon of RMSNorm"),
+    RT_OPT_REAL(rt_job_student, rope_theta, "0", 0, 1e12, "base of the rotary angles; 0: 10000"),
+    RT_OPT_REAL(rt_job_student, norm_eps, "0", 0, 1e-1, "epsilon of RMSNorm; 0: 1e-5"),
     RT_OPT_FLAG(rt_job_student, tie, "no", "use the embedding as output matrix"),
     RT_OPT_END};
 
@@ -81,7 +83,7 @@ static const rt_option optimizer[] = {
 static const rt_option schedule[] = {
     RT_OPT_ENUM(rt_schedule, kind, "cosine", rt_schedule_names, "course of the learning rate after warm-up"),
     RT_OPT_INT(rt_schedule, warmup, "100", 0, 1e12, "steps of linear warm-up"),
-    RT_OPT_INT(rt_schedule, steps, "2000", 1, 1e12, "optimizer steps of the run"),
+    RT_OPT_INT(rt_schedule, steps, "2000", 0, 1e12, "optimizer steps of the run; 0: the start is evaluated and written, nothing is trained"),
     RT_OPT_REAL(rt_schedule, final, "0.1", 0, 1, "learning rate at the end, relative to the peak"),
     RT_OPT_REAL(rt_schedule, decay, "0.2", 0, 1, "wsd: share of the steps after warm-up that decay"),
     RT_OPT_END};

@@ -70,8 +70,17 @@ static void unreached(void *context, const char *name) {
     if (rt_record_warning(r, text, &ignored) != RT_OK) rt_log(RT_LOG_WARNING, "%s", ignored.text);
 }
 
+static rt_status begin_weights(rt_run_state *r, rt_error *err) {
+    rt_buf text = {0};
+    rt_start_text(&r->t->student, r->job, r->t->source, &text);
+    if (r->t->source && text.data) rt_log(RT_LOG_INFO, "start: %s", text.data);
+    rt_buf_free(&text);
+    return rt_trainer_start(r->t, err);
+}
+
 static rt_status begin_or_restore(rt_run_state *r, const char *checkpoint, rt_error *err) {
     if (checkpoint) RT_TRY(rt_trainer_restore(r->t, checkpoint, err));
+    else RT_TRY(begin_weights(r, err));
     RT_TRY(rt_record_run(r, checkpoint, err));
     rt_graph_unreached(r->t->graph.g, unreached, r);
     if (!checkpoint) return rt_trainer_begin(r->t, prefit_line, r, err);

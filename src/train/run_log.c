@@ -63,6 +63,7 @@ rt_status rt_record_run(rt_run_state *r, const char *resumed_from, rt_error *err
               set(o, "student", model_json(&t->config)) && set(o, "precision_student", precision_json(&t->student.precision)) &&
               set_text(o, "train_hash", t->data.train_hash) && set_text(o, "valid_hash", t->data.valid_hash) &&
               set_text(o, "tokenizer_hash", t->data.tokenizer ? rt_tokenizer_hash(t->data.tokenizer) : NULL) && set(o, "head_rows", json_integer(t->graph.head_rows));
+    if (ok && t->start) ok = json_object_set(o, "start", t->start) == 0;
     if (ok && r->job->teacher.path)
         ok = set(o, "teacher", model_json(rt_hf_config(t->teacher_files.files))) && set(o, "precision_teacher", precision_json(&t->teacher_files.precision)) &&
              set_text(o, "teacher_hash", t->teacher_hash.hex);

@@ -58,6 +58,7 @@ static void head(rt_step_graph *s, const rt_precision *p, const rt_step_options 
 
 static rt_status build(rt_step_graph *s, const rt_weights *w, const rt_weights *grads, const rt_precision *p, const rt_step_options *o, rt_error *err) {
     RT_TRY(allocate(s, w, o, err));
+    if (o->sketch) rt_graph_sketch(s->g);
     s->in = rt_batch_inputs(s->g, s->rows);
     rt_model_options m = {.length = o->T, .recompute = o->recompute, .trace = o->trace, .router = o->router, .states = o->states};
     RT_TRY(rt_model_build(s->g, w, grads, !grads, p, &m, s->in, &s->model, err));

@@ -3,20 +3,17 @@
 #include <math.h>
 #include <time.h>
 
-static const rt_tensor *from_files(void *context, int64_t i) { return rt_hf_weight(context, i); }
-
-static rt_status initial_weights(rt_trainer *t, rt_error *err) {
-    if (t->job->student.init == RT_INIT_RANDOM) return rt_student_start(&t->student, (uint64_t)t->job->run.seed), RT_OK;
-    rt_hf *from;
-    RT_TRY(rt_hf_open(t->from, &from, err));
-    rt_status s = rt_weights_copy(&t->student.weights, from_files, from, err);
-    rt_hf_close(from);
-    if (s == RT_OK) rt_student_adopt(&t->student);
-    return s;
+rt_status rt_trainer_start(rt_trainer *t, rt_error *err) {
+    if (t->start) return RT_OK;
+    RT_TRY(rt_start_weights(&t->student, t->job, t->source, err));
+    RT_TRY(rt_start_json(&t->student, t->job, t->source, &t->start, err));
+    rt_hf_close(t->source);
+    t->source = NULL;
+    return RT_OK;
 }
 
 rt_status rt_trainer_begin(rt_trainer *t, bool (*each)(void *, int64_t, double), void *context, rt_error *err) {
-    RT_TRY(initial_weights(t, err));
+    RT_TRY(rt_trainer_start(t, err));
     if (!t->projector) return RT_OK;
     const rt_job *job = t->job;
     RT_TRY(rt_projector_refresh(t->projector, err));

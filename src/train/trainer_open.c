@@ -62,12 +62,10 @@ static rt_status student_config(rt_trainer *t, rt_error *err) {
             return rt_fail(err, RT_E_CONFIG, "student.vocab_size %lld is smaller than the tokenizer's %lld", (long long)job->student.vocab_size, (long long)V);
         RT_TRY(rt_job_student_config(job, V, &t->config, err));
     } else {
-        rt_hf *from;
-        RT_TRY(rt_hf_open(t->from, &from, err));
-        t->config = *rt_hf_config(from);
-        rt_hf_close(from);
-        if (strcmp(t->config.arch->name, job->student.arch) != 0)
-            return rt_fail(err, RT_E_CONFIG, "student.from %s is a %s, and student.arch says %s", job->student.from, t->config.arch->name, job->student.arch);
+        RT_TRY(rt_hf_open(t->from, &t->source, err));
+        RT_TRY(rt_job_started_config(job, rt_hf_config(t->source), &t->config, err));
+        if (V > t->config.vocab_size)
+            return rt_fail(err, RT_E_CONFIG, "the tokenizer has %lld ids, student.from %s %lld rows", (long long)V, job->student.from, (long long)t->config.vocab_size);
     }
     if (t->data.tokenizer) {
         t->config.bos_id = rt_tokenizer_bos(t->data.tokenizer);
@@ -189,6 +187,8 @@ void rt_trainer_close(rt_trainer *t) {
     rt_forward_close(&t->teacher);
     rt_frozen_close(&t->teacher_files);
     rt_corpus_set_close(&t->data);
+    rt_hf_close(t->source);
+    json_decref(t->start);
     rt_free(t->from);
     rt_free(t);
 }

@@ -84,7 +84,7 @@ static json_t *manifest_facts(const rt_trainer *t, const json_t *given) {
               add_text(o, "products", rt_gemm_f32_library()) && add_text(o, "train_hash", t->data.train_hash) && add_text(o, "valid_hash", t->data.valid_hash) &&
               add_text(o, "tokenizer_hash", t->data.tokenizer ? rt_tokenizer_hash(t->data.tokenizer) : NULL) &&
               add_text(o, "teacher_hash", t->job->teacher.path ? t->teacher_hash.hex : NULL) &&
-              json_object_set_new(o, "head_rows", json_integer(t->graph.head_rows)) == 0;
+              (!t->start || json_object_set(o, "start", t->start) == 0) && json_object_set_new(o, "head_rows", json_integer(t->graph.head_rows)) == 0;
     rt_buf_free(&policy);
     if (!ok) json_decref(o);
     return ok ? o : NULL;
@@ -120,8 +120,21 @@ static rt_status restore_state(rt_trainer *t, const char *path, rt_error *err) {
     return s;
 }
 
+/* What the run began with is said by its checkpoints: the files it came from may have changed since. */
+static rt_status restore_start(rt_trainer *t, const char *checkpoint, rt_error *err) {
+    json_t *manifest;
+    RT_TRY(rt_checkpoint_manifest(checkpoint, &manifest, err));
+    json_decref(t->start);
+    t->start = json_incref(json_object_get(manifest, "start"));
+    json_decref(manifest);
+    rt_hf_close(t->source);
+    t->source = NULL;
+    return RT_OK;
+}
+
 rt_status rt_trainer_restore(rt_trainer *t, const char *checkpoint, rt_error *err) {
     char path[4096];
+    RT_TRY(restore_start(t, checkpoint, err));
     RT_TRY(restore_weights(t, checkpoint, err));
     rt_student_adopt(&t->student);
     snprintf(path, sizeof path, "%s/optimizer.safetensors", checkpoint);

@@ -57,7 +57,11 @@ json_t *rt_trainer_state_json(const rt_trainer *t) {
 
 /* -------------------------------------------------------------------- read */
 
-static rt_status read_numbers(const rt_json *o, const char *key, rt_tensor *t, rt_error *err) {
+/* What is counted stays far below what an int64 holds: the next step adds to it. */
+#define MOST_COUNTED ((int64_t)1 << 53)
+
+/* Integers are from `least` on. */
+static rt_status read_numbers(const rt_json *o, const char *key, rt_tensor *t, int64_t least, rt_error *err) {
     rt_json a, item;
     RT_TRY(rt_json_array(o, key, &a, err));
     if ((int64_t)rt_json_count(&a) != rt_tensor_count(t)) return rt_json_fail(&a, err, "found %zu numbers, expected %lld", rt_json_count(&a), (long long)rt_tensor_count(t));
@@ -65,7 +69,7 @@ static rt_status read_numbers(const rt_json *o, const char *key, rt_tensor *t, r
         double x = 0;
         int64_t n = 0;
         RT_TRY(rt_json_item(&a, (size_t)i, t->dtype == RT_I64 ? JSON_INTEGER : JSON_REAL, &item, err));
-        if (t->dtype == RT_I64) RT_TRY(rt_json_as_int(&item, INT64_MIN, INT64_MAX, &n, err));
+        if (t->dtype == RT_I64) RT_TRY(rt_json_as_int(&item, least, MOST_COUNTED, &n, err));
         else RT_TRY(rt_json_as_real(&item, &x, err));
         if (t->dtype == RT_I64) ((int64_t *)t->data)[i] = n;
         else if (t->dtype == RT_F64) ((double *)t->data)[i] = x;
@@ -77,9 +81,9 @@ static rt_status read_layer(rt_trainer *t, int64_t l, const rt_json *o, rt_error
     rt_ema *e = &t->ema[l];
     rt_router_state *r = &t->router_states[l];
     rt_tensor mean = rt_tensor_1d(RT_F64, e->mean, RT_EMA_RATES * e->tracks), seen = rt_tensor_1d(RT_I64, e->observations, e->tracks);
-    RT_TRY(read_numbers(o, "phi_mean", &mean, err));
-    RT_TRY(read_numbers(o, "phi_observations", &seen, err));
-    for (int i = 0; i < r->count; i++) RT_TRY(read_numbers(o, r->name[i], &r->array[i], err));
+    RT_TRY(read_numbers(o, "phi_mean", &mean, 0, err));
+    RT_TRY(read_numbers(o, "phi_observations", &seen, 0, err));
+    for (int i = 0; i < r->count; i++) RT_TRY(read_numbers(o, r->name[i], &r->array[i], -MOST_COUNTED, err));
     return RT_OK;
 }
 static rt_status read_layers(rt_trainer *t, const rt_json *root, rt_error *err) {
@@ -97,13 +101,13 @@ static rt_status read_layers(rt_trainer *t, const rt_json *root, rt_error *err) 
 rt_status rt_trainer_state_read(rt_trainer *t, const json_t *state, const char *where, rt_error *err) {
     rt_json root = rt_json_root(state, where), cursor;
     rt_cursor c;
-    RT_TRY(rt_json_int(&root, "step", 0, INT64_MAX, &t->step, err));
-    RT_TRY(rt_json_int(&root, "tokens", 0, INT64_MAX, &t->tokens, err));
-    RT_TRY(rt_json_int(&root, "best_step", -1, INT64_MAX, &t->best_step, err));
+    RT_TRY(rt_json_int(&root, "step", 0, MOST_COUNTED, &t->step, err));
+    RT_TRY(rt_json_int(&root, "tokens", 0, MOST_COUNTED, &t->tokens, err));
+    RT_TRY(rt_json_int(&root, "best_step", -1, MOST_COUNTED, &t->best_step, err));
     RT_TRY(rt_json_real(&root, "best_ce", &t->best_ce, err));
     RT_TRY(rt_json_object(&root, "cursor", &cursor, err));
-    RT_TRY(rt_json_int(&cursor, "epoch", 0, INT64_MAX, &c.epoch, err));
-    RT_TRY(rt_json_int(&cursor, "index", 0, INT64_MAX, &c.index, err));
+    RT_TRY(rt_json_int(&cursor, "epoch", 0, MOST_COUNTED, &c.epoch, err));
+    RT_TRY(rt_json_int(&cursor, "index", 0, MOST_COUNTED, &c.index, err));
     RT_TRY(rt_loader_seek(t->loader, c, err));
     return read_layers(t, &root, err);
 }

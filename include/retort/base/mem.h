@@ -1,6 +1,6 @@
 /* mem.h - the one allocator through which everything passes, a bump arena, and a growable byte buffer.
  *
- * Blocks are 64-byte aligned. Tests make the n-th allocation fail (rt_mem_fail_at) and count live blocks. */
+ * Blocks are 64-byte aligned; with AddressSanitizer each ends at its last byte. Tests make the n-th allocation fail (rt_mem_fail_at) and count live blocks. */
 #ifndef RETORT_BASE_MEM_H
 #define RETORT_BASE_MEM_H
 #include <retort/base/status.h>
@@ -21,6 +21,7 @@ typedef struct rt_mem_stats {
 } rt_mem_stats;
 rt_mem_stats rt_mem_stats_get(void);
 void rt_mem_fail_at(int64_t nth_call_from_now); /* 1 = the next one; 0 = never (default). Test use. */
+void rt_mem_peak_reset(void);                   /* peak_bytes becomes live_bytes. Test use. */
 
 /* Bump arena: many small blocks, one free. */
 typedef struct rt_arena {

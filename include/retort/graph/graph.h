@@ -48,6 +48,8 @@ void rt_graph_loss(rt_graph *g, rt_ref scalar, const double *gain);
 /* --------------------------------------------------------------------- run */
 /* Memory for packed constant weights, in bytes (default 0 = unlimited); what does not fit is packed on the fly. */
 void rt_graph_cache_budget(rt_graph *g, int64_t bytes);
+/* Before planning: the plan is made and measured (rt_graph_stats_get) but takes no memory, and the graph cannot run. */
+void rt_graph_sketch(rt_graph *g);
 rt_status rt_graph_plan(rt_graph *g, bool train, rt_error *err) RT_NODISCARD;
 rt_status rt_graph_forward(rt_graph *g, rt_error *err) RT_NODISCARD;
 rt_status rt_graph_backward(rt_graph *g, rt_error *err) RT_NODISCARD;

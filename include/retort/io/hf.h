@@ -26,6 +26,8 @@ rt_status rt_hf_open(const char *directory, rt_hf **out, rt_error *err) RT_NODIS
 void rt_hf_close(rt_hf *m); /* NULL is fine; ends the life of every tensor */
 
 const char *rt_hf_path(const rt_hf *m);
+int64_t rt_hf_file_count(const rt_hf *m);
+const rt_safetensors *rt_hf_file(const rt_hf *m, int64_t i); /* by name */
 const rt_model_config *rt_hf_config(const rt_hf *m);
 /* Views as safetensors.h describes; the dtype is each tensor's own. */
 const rt_tensor *rt_hf_weight(const rt_hf *m, int64_t i);             /* i of rt_weight_at */

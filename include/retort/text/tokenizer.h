@@ -61,6 +61,7 @@ rt_status rt_tokenizer_decode(const rt_tokenizer *t, const int32_t *ids, int64_t
                               rt_error *err) RT_NODISCARD;
 
 /* ---- what is in it ---- */
+const char *rt_tokenizer_model(const rt_tokenizer *t); /* "BPE over bytes": the kind of its model, for people */
 int32_t rt_tokenizer_size(const rt_tokenizer *t); /* V: highest id + 1, added tokens included */
 /* The token as the file writes it (byte-level: its visible alphabet), or NULL for an id that is not used. */
 const char *rt_tokenizer_token(const rt_tokenizer *t, int32_t id, size_t *bytes);

@@ -16,6 +16,7 @@ typedef struct rt_forward_options {
     int64_t windows, T;     /* shape of the batches */
     int64_t cache_budget;   /* bytes for packed weights; 0: unlimited */
     bool variable;          /* the weights change between runs */
+    bool sketch;            /* rt_graph_sketch: only to be measured */
 } rt_forward_options;
 
 /* `w` is borrowed and must outlive it. */

@@ -12,6 +12,7 @@
 #include <retort/model/config.h>
 #include <retort/optim/optim.h>
 #include <retort/optim/schedule.h>
+#include <retort/train/upcycle.h>
 
 typedef struct rt_job_teacher {
     const char *path;  /* NULL: no teacher */
@@ -27,11 +28,13 @@ typedef struct rt_job_projector {
     double lambda;
 } rt_job_projector;
 
-typedef enum rt_student_init { RT_INIT_RANDOM, RT_INIT_CHECKPOINT } rt_student_init;
-typedef struct rt_job_student {
+typedef enum rt_student_init { RT_INIT_RANDOM, RT_INIT_CHECKPOINT, RT_INIT_UPCYCLE } rt_student_init;
+typedef struct rt_job_student { /* once finished, a start from files has their sizes in all of these */
     int init;
-    const char *from, *arch;
-    int64_t vocab_size; /* 0: the tokenizer's */
+    const char *from, *arch; /* arch: a family once finished, "auto" before */
+    int64_t granularity;     /* upcycle: slices of the dense feed-forward layer, one an expert */
+    double upcycle_noise;    /* upcycle: noise on the experts, relative to the root mean square of the dense matrix */
+    int64_t vocab_size;      /* 0: the tokenizer's */
     int64_t hidden_size, layers, heads, kv_heads, head_dim, ffn_size, experts, experts_per_token, max_position;
     double rope_theta, norm_eps;
     bool tie;
@@ -117,8 +120,11 @@ static inline const rt_job_objective *rt_job_objectives(const rt_job *job) { ret
 double rt_job_weight(const rt_job *job, const rt_job_objective *o, int64_t step);
 double rt_job_temperature(const rt_job *job, const rt_job_objective *o, int64_t step);
 double rt_job_lr(const rt_job *job, int64_t step);
-/* The student's architecture with `vocab_size` rows; RT_E_CONFIG when sizes do not fit together. */
+/* The architecture of a random student with `vocab_size` rows; RT_E_CONFIG when sizes do not fit together. */
 rt_status rt_job_student_config(const rt_job *job, int64_t vocab_size, rt_model_config *out, rt_error *err) RT_NODISCARD;
+/* That of a student that starts from the model `source`; RT_E_CONFIG where a key says something else, naming both. */
+rt_status rt_job_started_config(const rt_job *job, const rt_model_config *source, rt_model_config *out, rt_error *err) RT_NODISCARD;
+rt_upcycle rt_job_upcycle(const rt_job *job); /* the keys of init upcycle */
 rt_optim_config rt_job_optim_config(const rt_job *job);
 /* The dtype of a role: its own key, or what it inherits. The projector inherits from the teacher's files: RT_NONE. */
 rt_dtype rt_job_role_dtype(const rt_job *job, rt_precision_role role);

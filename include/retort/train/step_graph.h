@@ -22,6 +22,7 @@ typedef struct rt_step_options {
     rt_teacher_side teacher;
     int64_t head_budget, head_rows; /* bytes; rows > 0 wins */
     bool train;
+    bool sketch;                  /* rt_graph_sketch: only to be measured */
 } rt_step_options;
 
 typedef struct rt_step_graph {

@@ -9,7 +9,7 @@
 #include <retort/train/corpus_set.h>
 #include <retort/train/evaluate.h>
 #include <retort/train/frozen.h>
-#include <retort/train/student.h>
+#include <retort/train/start.h>
 
 enum { RT_OBJECTIVE_MAX = RT_HEAD_TERMS_MAX - RT_METRIC_TERMS };
 /* The objective, resolved: vocabulary losses are terms of the head, router losses are nodes. The metrics of evaluation follow
@@ -26,7 +26,9 @@ typedef struct rt_trainer {
     rt_model_config config;
     rt_objective objective;
     rt_corpus_set data;
-    char *from; /* directory of the initial weights; NULL: random */
+    char *from;     /* directory of the initial weights; NULL: random */
+    rt_hf *source;  /* its files, until the weights are there */
+    json_t *start;  /* what rt_start_json says of them; of a restored run, what was said when it began */
     rt_frozen teacher_files;
     rt_forward teacher;
     rt_hf_hash teacher_hash;
@@ -58,6 +60,8 @@ typedef struct rt_step_report {
 /* Everything is opened, checked and planned, nothing is computed. head_rows 0: from the budget. The job is borrowed. */
 rt_status rt_trainer_open(rt_trainer **out, const rt_job *job, int64_t head_rows, rt_error *err) RT_NODISCARD;
 void rt_trainer_close(rt_trainer *t); /* NULL is fine */
+/* Step 0: the weights a run begins with (start.h); once, by rt_trainer_begin if by nobody before. */
+rt_status rt_trainer_start(rt_trainer *t, rt_error *err) RT_NODISCARD;
 /* Step 0: initial weights, and the projector's closed form and pre-fit (each: told of its steps; false interrupts). */
 rt_status rt_trainer_begin(rt_trainer *t, bool (*each)(void *context, int64_t step, double ce), void *context, rt_error *err) RT_NODISCARD;
 /* One optimizer step. After RT_E_NUMERIC nothing has changed, unless it names the projector: then the student has moved, and the
