@@ -3,6 +3,7 @@
 #include "figures.h"
 #include "kernels/measure.h"
 #include "quiet.h"
+#include "yardstick.h"
 #include <retort/base/threads.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,16 +18,10 @@ typedef struct yardstick {
     double rate[BENCH_NONE], product_cpu;
 } yardstick;
 
-/* rt_measure_product_rate runs both its products 6 times. The processor time holds the making of their operands as well, 1 to 2 %. */
-static rt_status products(yardstick *y, rt_error *err) {
-    double own = bench_own(), each = 2e-9 * 2048 * (1408.0 * 512 + 8192.0 * 256);
-    RT_TRY(rt_measure_product_rate(&y->rate[BENCH_PRODUCT], err));
-    y->product_cpu = 6 * each / (bench_own() - own);
-    return RT_OK;
-}
 static rt_status yardsticks(const bool *wanted, yardstick *y, rt_error *err) {
     double *rate = y->rate;
-    RT_TRY(products(y, err));
+    RT_TRY(rt_measure_product_rate(&rate[BENCH_PRODUCT], err));
+    RT_TRY(bench_product_cpu(&y->product_cpu, err));
     if (wanted[BENCH_PRODUCT_F64]) RT_TRY(rt_measure_f64_rate(&rate[BENCH_PRODUCT_F64], err));
     if (wanted[BENCH_COPY]) RT_TRY(rt_measure_copy_rate(&rate[BENCH_COPY], err));
     return RT_OK;
