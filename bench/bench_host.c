@@ -21,14 +21,22 @@ static rt_status measures(void *context, rt_error *err) { /* of one micro-batch,
     return RT_OK;
 }
 
-static void in_percent(bench *b, const char *name, int i, int j) { /* 100 (t_i / t_j - 1) */
-    double x[BENCH_ROUNDS_MAX];
-    for (int r = 0; r < b->rounds; r++) x[r] = 100 * (b->round[r].seconds[i] / b->round[r].seconds[j] - 1);
+static void say_interval(bench *b, const char *name, const double *sorted) {
     int low, high;
-    double middle = bench_median(x, b->rounds);
     bench_interval(b->rounds, &low, &high);
-    if (bench_wanted(b, name)) printf("# host.%s: median %+.2f %% of the step, 95 %% interval %+.2f to %+.2f %%\n", name, middle, x[low], x[high]);
-    bench_figure(b, name, "% step", x, b->rounds, NULL);
+    if (bench_wanted(b, name)) printf("# host.%s: the median lies between %+.2f and %+.2f %% of the step with 95 %% (%d pairs)\n", name, sorted[low], sorted[high], b->rounds);
+}
+/* 100 (t_i / t_j - 1), on the wall and by processor time. */
+static void in_percent(bench *b, const char *name, int i, int j) {
+    char by_cpu[64];
+    double x[BENCH_ROUNDS_MAX], y[BENCH_ROUNDS_MAX];
+    snprintf(by_cpu, sizeof by_cpu, "%s.cpu", name);
+    for (int r = 0; r < b->rounds; r++) {
+        x[r] = 100 * (b->round[r].seconds[i] / b->round[r].seconds[j] - 1);
+        y[r] = 100 * (b->round[r].cpu[i] / b->round[r].cpu[j] - 1);
+    }
+    bench_figure(b, name, "% step", x, b->rounds, NULL), say_interval(b, name, x);
+    bench_figure(b, by_cpu, "% step", y, b->rounds, NULL), say_interval(b, by_cpu, y);
 }
 static void part_of_step(bench *b, const char *name, int i, int step, double times) {
     double x[BENCH_ROUNDS_MAX], t[BENCH_ROUNDS_MAX];

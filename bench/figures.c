@@ -145,9 +145,15 @@ void bench_report_all(bench *b, const bench_case *cases, int n) {
 }
 
 void bench_ratio(bench *b, const char *name, int i, int j) {
-    double x[BENCH_ROUNDS_MAX];
-    for (int r = 0; r < b->rounds; r++) x[r] = b->round[r].seconds[i] / b->round[r].seconds[j];
+    char by_cpu[128];
+    double x[BENCH_ROUNDS_MAX], y[BENCH_ROUNDS_MAX];
+    for (int r = 0; r < b->rounds; r++) {
+        x[r] = b->round[r].seconds[i] / b->round[r].seconds[j];
+        y[r] = b->round[r].cpu[i] / b->round[r].cpu[j];
+    }
     bench_figure(b, name, "x", x, b->rounds, NULL);
+    snprintf(by_cpu, sizeof by_cpu, "%s.cpu", name);
+    bench_figure(b, by_cpu, "x", y, b->rounds, NULL);
 }
 
 void bench_part(bench *b, const char *name, const double *seconds, double flop) {

@@ -77,7 +77,7 @@ void bench_number(bench *b, const char *name, const char *unit, double x); /* no
 /* Case i of the last bench_sample: its share of its limit, else its milliseconds. */
 void bench_report(bench *b, const bench_case *cases, int i);
 void bench_report_all(bench *b, const bench_case *cases, int n);
-/* Seconds of case i, then of case j, divided by each other round by round. */
+/* Seconds of case i over those of case j, round by round; and processor seconds, as NAME.cpu. */
 void bench_ratio(bench *b, const char *name, int i, int j);
 /* A part of each round's time, with the arithmetic in it: its share of the product rate; without any, ms. seconds[i]: of the round
  * that was taken as the i-th (the warm-up, which comes before, is none). */
