@@ -1,7 +1,6 @@
 /* bench_r1.c - the reference job R1: a whole distillation step through the trainer, as a share of the product rate, with its
  * roles, its memory, its evaluation, and the teacher alone. */
 #include "harness.h"
-#include "quiet.h"
 #include "roles.h"
 #include <retort/base/threads.h>
 #include <string.h>

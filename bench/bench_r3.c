@@ -3,7 +3,6 @@
  * Ours is a Llama: width 768, 12 layers, 12 heads, V 50257, tied, SwiGLU of 2048, which has as many parameters as GPT-2's
  * two matrices of 3072. 123.5 M parameters; GPT-2 has 124.4 M, of these 0.8 M positions and 0.1 M biases. */
 #include "harness.h"
-#include "quiet.h"
 #include "roles.h"
 
 static const char *const sets[] = {"student.arch=llama", "student.hidden_size=768", "student.heads=12", "student.kv_heads=12", "student.ffn_size=2048",

@@ -1,7 +1,6 @@
 /* bench_r4.c - long context: R1's models on one window of 8192 tokens. Memory is to be linear in T; attention's share counts the
  * causal half of the scores only. */
 #include "harness.h"
-#include "quiet.h"
 #include "roles.h"
 #include <stdio.h>
 

@@ -5,19 +5,9 @@
 #include "kernels/isa.h"
 #include <retort/base/threads.h>
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* ------------------------------------------------------------------------------------------------------ statistics */
-
-static int ascending(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-double bench_median(double *x, int n) {
-    qsort(x, (size_t)n, sizeof *x, ascending);
-    return n % 2 ? x[n / 2] : (x[n / 2 - 1] + x[n / 2]) / 2;
-}
 
 void bench_interval(int n, int *low, int *high) {
     double term = pow(0.5, n), below = 0; /* P(k of n samples lie below the median) */

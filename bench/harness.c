@@ -2,7 +2,6 @@
 #include "harness.h"
 #include "figures.h"
 #include "kernels/measure.h"
-#include "quiet.h"
 #include "yardstick.h"
 #include <retort/base/threads.h>
 #include <stdlib.h>

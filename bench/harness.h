@@ -15,6 +15,7 @@
  * how disturbed they were. */
 #ifndef BENCH_HARNESS_H
 #define BENCH_HARNESS_H
+#include "quiet.h"
 #include <retort/base/status.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -83,7 +84,6 @@ void bench_ratio(bench *b, const char *name, int i, int j);
  * that was taken as the i-th (the warm-up, which comes before, is none). */
 void bench_part(bench *b, const char *name, const double *seconds, double flop);
 
-double bench_median(double *x, int n); /* sorts x */
 /* Ranks of the interval that holds the median of the distribution with 95 % (n >= 6; else the least and the greatest): 0-based in
  * sorted samples. From the binomial distribution alone, so it asks nothing of the samples but independence. */
 void bench_interval(int n, int *low, int *high);

@@ -3,10 +3,13 @@
 #include <retort/text/tokenizer_train.h>
 
 typedef struct arguments {
-    rt_strings data;
+    rt_strings data, special;
     const char *out, *separator, *text_key;
     int64_t vocab, limit;
+    int pattern;
 } arguments;
+
+static const char *const patterns[] = {"gpt2", "llama3", "qwen2", NULL}; /* in the order of rt_word_pattern */
 
 static const rt_option options[] = {
     RT_OPT_STRINGS(arguments, data, NULL, "texts to learn from: .txt, .jsonl, also .gz", .operand = "FILE...",
@@ -14,6 +17,10 @@ static const rt_option options[] = {
     RT_OPT_STRING(arguments, out, NULL, "folder to write to, made if needed", .letter = 'o', .operand = "DIR",
                   .required = true),
     RT_OPT_INT(arguments, vocab, "4096", 258, 1 << 20, "ids in all: 256 bytes, <|bos|>, <|eos|>, and merges"),
+    RT_OPT_ENUM(arguments, pattern, "gpt2", patterns,
+                "what cuts words: gpt2, llama3 (three digits at most), qwen2 (single digits)"),
+    RT_OPT_STRINGS(arguments, special, "[]", "further special tokens, after <|bos|> and <|eos|>",
+                   .operand = "TOKEN..."),
     RT_OPT_STRING(arguments, separator, "none",
                   "between the documents of a text: none, line, blank_line, or a text of your own", .operand = "TEXT"),
     RT_OPT_STRING(arguments, text_key, "text", "the member of a .jsonl record that holds the text", .operand = "KEY"),
@@ -23,9 +30,14 @@ static const rt_option options[] = {
 static rt_status run(rt_context *c, const void *given, rt_error *err) {
     const arguments *a = given;
     rt_corpus_options o = {.separator = a->separator, .key = a->text_key};
+    rt_bpe_train_options how = {.vocab = (int32_t)a->vocab,
+                                .bos_eos = true,
+                                .pattern = (rt_word_pattern)a->pattern,
+                                .special = a->special.item,
+                                .special_count = (int)a->special.count};
     int32_t size;
     (void)c;
-    RT_TRY(rt_tokenizer_train(a->data.item, (int)a->data.count, &o, a->limit, (int32_t)a->vocab, a->out, &size, err));
+    RT_TRY(rt_tokenizer_train_as(a->data.item, (int)a->data.count, &o, a->limit, &how, a->out, &size, err));
     rt_log(RT_LOG_INFO, "%s/tokenizer.json: byte-level BPE, %d ids", a->out, size);
     if (size < a->vocab)
         rt_log(RT_LOG_WARNING, "the text has no more pairs to merge: %d ids instead of %lld", size,

@@ -1,11 +1,12 @@
 /* generate.c - `retort generate`: continues a text. */
 #include <retort/base/command.h>
+#include <retort/train/expert_report.h>
 #include <retort/train/generate.h>
 #include <string.h>
 
 typedef struct arguments {
     const char *model, *prompt;
-    int64_t tokens, top_k, seed;
+    int64_t tokens, top_k, seed, expert_budget;
     double temperature;
     bool greedy, print_ids;
     int activations;
@@ -22,6 +23,7 @@ static const rt_option options[] = {
     RT_OPT_FLAG(arguments, greedy, "no", "always take the likeliest token", .letter = 'g'),
     RT_OPT_FLAG(arguments, print_ids, "no", "print the ids of the new tokens instead of text"),
     RT_OPT_ENUM(arguments, activations, "stored", activations, "stored: as the checkpoint says, native where it says nothing"),
+    RT_OPT_BYTES(arguments, expert_budget, "0", 0, 1e15, "memory for experts; the least recently used leave; 0: no bound", .operand = "BYTES"),
     RT_OPT_END};
 
 typedef struct printer {
@@ -97,7 +99,9 @@ static rt_status run(rt_context *c, const void *given, rt_error *err) {
     const arguments *a = given;
     rt_frozen model;
     RT_TRY(rt_frozen_open(&model, a->model, (rt_activations)a->activations, err));
-    rt_status s = with_tokenizer(c, a, &model, err);
+    rt_status s = rt_weights_expert_budget(&model.weights, a->expert_budget, err);
+    if (s == RT_OK) s = with_tokenizer(c, a, &model, err);
+    rt_experts_log("experts", &model.weights);
     rt_frozen_close(&model);
     return s;
 }

@@ -2,11 +2,13 @@
 #include <retort/base/command.h>
 #include <retort/base/file.h>
 #include <retort/text/encode.h>
+#include <retort/train/expert_report.h>
 #include <retort/train/logits.h>
 
 typedef struct arguments {
     const char *model, *ids, *out;
     int activations;
+    int64_t expert_budget;
 } arguments;
 
 static const char *const activations[] = {"stored", "native", "f32", NULL}; /* in the order of rt_activations */
@@ -15,6 +17,7 @@ static const rt_option options[] = {
     RT_OPT_STRING(arguments, ids, NULL, "text: a row of token ids per line, all of one length", .required = true, .operand = "FILE"),
     RT_OPT_STRING(arguments, out, NULL, "gets little-endian f32 [rows, T, V]", .letter = 'o', .required = true, .operand = "FILE"),
     RT_OPT_ENUM(arguments, activations, "stored", activations, "stored: as the checkpoint says, native where it says nothing"),
+    RT_OPT_BYTES(arguments, expert_budget, "0", 0, 1e15, "memory for experts; the least recently used leave; 0: no bound", .operand = "BYTES"),
     RT_OPT_END};
 
 typedef struct job {
@@ -61,7 +64,9 @@ static rt_status run(rt_context *c, const void *given, rt_error *err) {
     rt_frozen model;
     RT_TRY(rt_frozen_open(&model, a->model, (rt_activations)a->activations, err));
     job j = {.model = &model};
-    rt_status s = write_file(&j, a, err);
+    rt_status s = rt_weights_expert_budget(&model.weights, a->expert_budget, err);
+    if (s == RT_OK) s = write_file(&j, a, err);
+    rt_experts_log("experts", &model.weights);
     int64_t V = model.weights.config.vocab_size;
     rt_frozen_close(&model);
     return s == RT_OK ? rt_out_printf(c, err, "%s: f32 [%lld, %lld, %lld]\n", a->out, (long long)j.rows, (long long)j.T, (long long)V) : s;

@@ -64,6 +64,7 @@ static bool begin(patient *p, rt_damage *d) {
     RT_OK_OR_FAIL(rt_file_read(d->path, (size_t)64 << 20, &p->sound, &err));
     if (p->descriptor < 0) RT_FAILF("%s cannot be written", d->path);
     alarm(LONGEST); /* a reader that hangs ends the program */
+    RT_OK_OR_FAIL(d->read(d->context, &err)); /* what lives as long as the process is made now: scratch of the threads */
     if (p->descriptor >= 0 && p->sound.size && observe(d, p->sound.size, "the sound file") == RT_OK) return true;
     RT_FAILF("%s is not sound to begin with", d->path);
     if (p->descriptor >= 0) close(p->descriptor);
@@ -98,8 +99,8 @@ void rt_damage_cut(rt_damage *d) {
     char what[64];
     if (!begin(&p, d)) return;
     for (size_t n = p.sound.size; n-- > 0;) {
-        if (ftruncate(p.descriptor, (off_t)n) != 0) RT_FAILF("%s cannot be cut", d->path);
         if (!chosen(&p)) continue;
+        if (ftruncate(p.descriptor, (off_t)n) != 0) RT_FAILF("%s cannot be cut", d->path);
         snprintf(what, sizeof what, "cut to %zu of %zu bytes", n, p.sound.size);
         rt_status s = observe(d, n, what);
         RT_CHECK(n >= d->whole || s != RT_OK, "%s: accepted", what);
@@ -143,6 +144,7 @@ void rt_damage_splice(rt_damage *d) {
     if (!begin(&p, d)) return;
     size_t span = last(&p) - d->from;
     for (uint64_t i = 0; i < SPLICES && span > 1; i++) {
+        if (!chosen(&p)) continue;
         int kind = (int)(i % 4);
         size_t a = d->from + rt_rng_below(r, 3 * i, span), b = d->from + rt_rng_below(r, 3 * i + 1, span), most = p.sound.size - a;
         size_t n = 1 + rt_rng_below(r, 3 * i + 2, i % 8 < 4 && most > 16 ? 16 : most);
@@ -151,7 +153,7 @@ void rt_damage_splice(rt_damage *d) {
         snprintf(what, sizeof what, "splice %d of kind %d: %zu, %zu, %zu bytes", (int)i, kind, a, b, n);
         bool changed = damaged.size != p.sound.size || memcmp(damaged.data, p.sound.data, damaged.size) != 0;
         whole_file(&p, damaged.data ? damaged.data : "", damaged.size);
-        if (changed && chosen(&p)) observe(d, damaged.size, what);
+        if (changed) observe(d, damaged.size, what);
         rt_buf_free(&damaged);
     }
     end(&p);

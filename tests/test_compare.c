@@ -219,7 +219,8 @@ static void runs_are_compared_with_their_jobs_and_evaluations(void) {
     CU_ASSERT_TRUE(json_integer_value(json_object_get(r->a.last, "step")) == 4 && r->a.best && r->b.best && r->b.last);
     rt_buf page = {0};
     rt_compare_text(r, false, &page);
-    CU_ASSERT_TRUE(strstr(page.data, "evaluations") && strstr(page.data, "run.seed"));
+    CU_ASSERT_TRUE(strstr(page.data, "evaluations") && strstr(page.data, "run.seed") && strstr(page.data, "optimizer.safetensors: m.*"));
+    CU_ASSERT_TRUE(!r->tensors[0].other && r->tensors[r->count - 1].other);
     rt_buf_free(&page);
     rt_compare_close(c);
 }

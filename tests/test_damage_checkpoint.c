@@ -6,6 +6,8 @@
 #include "tiny_job.h"
 #include <retort/base/file.h>
 #include <retort/io/checkpoint.h>
+#include <retort/train/compare.h>
+#include <retort/train/run.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -64,7 +66,7 @@ static void a_damaged_file_is_found_by_the_manifest(void) {
         rt_error err = {0};
         snprintf(path, sizeof path, "%s", in(names[i]));
         RT_OK_OR_FAIL(rt_file_size(path, &size, &err));
-        rt_damage d = {.path = path, .read = verify, .whole = (size_t)size - (i == 0)}; /* a manifest's last byte is a line end */
+        rt_damage d = {.path = path, .read = verify, .whole = (size_t)size - (i == 0), .every = i == 0 ? 4 : 0}; /* a manifest's last byte is a line end */
         rt_damage_all(&d);
         RT_CHECK(i == 0 || d.accepted == 3, "%s: %lld of %lld accepted", names[i], (long long)d.accepted, (long long)d.cases); /* the sound one, three times */
     }
@@ -142,6 +144,32 @@ static void restoring_survives_any_damage(void) {
     rt_trainer_close(t);
     rt_job_free(&job);
 }
+/* The log of a run, as `retort compare` reads its evaluations. */
+static rt_status compare_runs(void *context, rt_error *err) {
+    rt_compare *c;
+    rt_compare_options o = {.a = context, .b = context, .exact = true, .probe = RT_PROBE_NO, .probe_tokens = 1};
+    RT_TRY(rt_compare_open(&c, &o, err));
+    rt_buf page = {0};
+    rt_compare_text(rt_compare_result(c), false, &page);
+    json_decref(rt_compare_json(rt_compare_result(c)));
+    CU_ASSERT_TRUE(rt_compare_result(c)->equal && !page.failed);
+    rt_buf_free(&page);
+    rt_compare_close(c);
+    return RT_OK;
+}
+static void a_damaged_log_is_survived(void) {
+    char run[1024], log[1100];
+    make_run();
+    snprintf(run, sizeof run, "%s", checkpoint);
+    *strstr(run, "/checkpoints/") = 0;
+    snprintf(log, sizeof log, "%s/log.jsonl", run);
+    rt_damage d = {.path = log, .read = compare_runs, .context = run, .every = 800};
+    rt_damage_flip(&d);
+    rt_damage_cut(&d);
+    d.every = 10;
+    rt_damage_splice(&d);
+    CU_ASSERT_TRUE(d.cases > 100 && d.accepted > 10);
+}
 static void state_restored(rt_trainer *t, const char *key, const char *value, rt_status expected) {
     rt_error err = {0};
     json_t *state;
@@ -169,9 +197,39 @@ static void counters_that_lie_are_refused(void) {
     rt_job_free(&job);
 }
 
+/* What a resumed run takes from a manifest whose sums are true. */
+static void facts_that_lie_are_refused(void) {
+    static const char *const keys[] = {"log_bytes", "head_rows"}, *const bad[] = {"-1", "9223372036854775807", "\"1\"", "null", "0.5"};
+    rt_error err = {0};
+    char run[1024];
+    json_t *sound, *m;
+    make_run();
+    snprintf(run, sizeof run, "%s", checkpoint);
+    *strstr(run, "/checkpoints/") = 0;
+    RT_OK_OR_FAIL(rt_checkpoint_manifest(checkpoint, &sound, &err));
+    for (size_t i = 0; i < 2 * sizeof bad / sizeof *bad; i++) {
+        rt_job job;
+        rt_run_result r;
+        m = json_deep_copy(sound);
+        json_object_set_new(m, keys[i % 2], json_loads(bad[i / 2], JSON_DECODE_ANY, NULL));
+        RT_OK_OR_FAIL(rt_manifest_seal(m, checkpoint, &err));
+        json_decref(m);
+        RT_TINY_JOB(&job, run, "schedule.steps=2", "schedule.warmup=1", "projector.kind=factored", "projector.prefit_steps=1");
+        rt_status s = rt_run(&job, &(rt_run_options){.resume = true, .command = "distill"}, &r, &err);
+        RT_CHECK(s == RT_E_INPUT && strstr(err.text, keys[i % 2]), "%s = %s: %s %s", keys[i % 2], bad[i / 2], rt_status_name(s), err.text);
+        rt_error_clear(&err);
+        rt_job_free(&job);
+    }
+    RT_OK_OR_FAIL(rt_manifest_seal(sound, checkpoint, &err));
+    RT_OK_OR_FAIL(rt_checkpoint_verify(checkpoint, &err));
+    json_decref(sound);
+}
+
 RT_SUITE(damage_checkpoint) {
     RT_TEST(a_damaged_file_is_found_by_the_manifest);
     RT_TEST(forged_manifests_are_refused);
     RT_TEST(restoring_survives_any_damage);
+    RT_TEST(a_damaged_log_is_survived);
+    RT_TEST(facts_that_lie_are_refused);
     RT_TEST(counters_that_lie_are_refused);
 }

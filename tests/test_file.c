@@ -182,7 +182,34 @@ static void the_run_log_holds_whole_lines(void) {
     CU_ASSERT_EQUAL(rt_runlog_open(path, mark + 1, &log, &err), RT_E_INPUT);
 }
 
+/* Pages of a map may go at any time and come back; memory of another kind is not the system's to take. */
+static void hints_change_nothing_that_is_read(void) {
+    enum { BYTES = 300000 };
+    char path[700];
+    rt_error err = {0};
+    rt_map map;
+    char *own = rt_alloc(BYTES);
+    for (int i = 0; i < BYTES; i++) own[i] = (char)(i * 7 + i / 251);
+    snprintf(path, sizeof path, "%s/pages", rt_test_dir());
+    RT_OK_OR_FAIL(rt_file_write_atomic(path, own, BYTES, &err));
+    RT_OK_OR_FAIL(rt_file_map(path, &map, &err));
+    const size_t ranges[][2] = {{0, BYTES}, {1, 5}, {4096, 4096}, {5000, 100000}, {BYTES - 1, 1}, {BYTES, 0}};
+    for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++) {
+        rt_file_want(map.data + ranges[i][0], ranges[i][1]);
+        rt_file_drop(map.data + ranges[i][0], ranges[i][1]);
+        rt_file_drop(own + ranges[i][0], ranges[i][1]);
+        CU_ASSERT_TRUE(memcmp(map.data, own, BYTES) == 0 && own[BYTES / 2] == (char)(BYTES / 2 * 7 + BYTES / 2 / 251));
+    }
+    rt_file_unmap(&map);
+    rt_mem_fail_at(1); /* the note of the map */
+    CU_ASSERT_EQUAL(rt_file_map(path, &map, &err), RT_E_NOMEM);
+    rt_mem_fail_at(0);
+    CU_ASSERT_TRUE(!map.data && map.size == 0);
+    rt_free(own);
+}
+
 RT_SUITE(file) {
+    RT_TEST(hints_change_nothing_that_is_read);
     RT_TEST(files_are_read_with_a_bound);
     RT_TEST(maps_and_checksums_agree);
     RT_TEST(a_full_disk_leaves_the_old_file);

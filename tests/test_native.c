@@ -8,6 +8,7 @@
 #include "harness.h"
 #include "loss_graph.h"
 #include "small_model.h"
+#include "stacked.h"
 #include <retort/train/logits.h>
 #include <math.h>
 #include <string.h>
@@ -197,6 +198,13 @@ static rt_tensor as_f64(const rt_tensor *t) {
     for (int64_t i = 0; i < rt_tensor_count(t); i++) rt_put(&x, i, rt_get(t, i));
     return x;
 }
+/* Of a value, or of a leaf that comes in pieces. */
+static rt_tensor operand(const rt_value *v) {
+    if (!v->pieces) return as_f64(&v->t);
+    rt_tensor whole = stacked_pieces(&v->t, v->pieces), x = as_f64(&whole);
+    rt_free(whole.data);
+    return x;
+}
 
 static void check_node(const rt_graph *g, const rt_node *n, const rt_model_config *c) {
     operands o = {.c = c};
@@ -205,7 +213,7 @@ static void check_node(const rt_graph *g, const rt_node *n, const rt_model_confi
     RT_CHECK(formulas[f].op != NULL, "no formula for '%s'", n->op->name);
     if (!formulas[f].op) return;
     for (int k = 0; k < n->op->n_in; k++)
-        if (n->in[k].id > 0) o.in[k] = as_f64(&g->values[n->in[k].id].t);
+        if (n->in[k].id > 0) o.in[k] = operand(&g->values[n->in[k].id]);
     const rt_tensor *got = &g->values[n->out[0].id].t;
     o.out = rt_tensor_make(RT_F64, got->ndim, got->dim, rt_zalloc(8 * (size_t)rt_tensor_count(got)));
     o.terms = rt_zalloc(8 * (size_t)rt_tensor_count(got));

@@ -1,4 +1,5 @@
 /* test_sha256.c - FIPS 180-4 examples, every length around the block boundaries, pieces against the whole. */
+#include "base/sha256_blocks.h"
 #include "harness.h"
 #include <retort/base/sha256.h>
 #include <string.h>
@@ -64,7 +65,24 @@ static void pieces_equal_the_whole(void) {
     }
 }
 
+static void the_processors_instructions_give_the_same(void) {
+    uint8_t bytes[64 * 40];
+    uint32_t x = 1, a[8], b[8];
+    if (!rt_sha256_has_x86()) {
+        rt_test_skip("the processor has no SHA instructions");
+        return;
+    }
+    for (size_t i = 0; i < sizeof bytes; i++) bytes[i] = (uint8_t)((x = x * 1664525 + 1013904223) >> 24);
+    for (size_t blocks = 0; blocks <= 40; blocks++) {
+        for (int i = 0; i < 8; i++) a[i] = b[i] = (x = x * 1664525 + 1013904223);
+        rt_sha256_blocks_plain(a, bytes, blocks);
+        rt_sha256_blocks_x86(b, bytes, blocks);
+        CU_ASSERT_TRUE(memcmp(a, b, sizeof a) == 0);
+    }
+}
+
 RT_SUITE(sha256) {
+    RT_TEST(the_processors_instructions_give_the_same);
     RT_TEST(known_answers);
     RT_TEST(a_million_letters);
     RT_TEST(every_length_around_a_block);

@@ -1,11 +1,11 @@
-/* file.c - whole files read with a bound, mapped, summed; folders made and removed. Writing is in file_write.c. */
+/* file.c - whole files read with a bound, summed; folders made and removed. Mapping is in file_map.c, writing in file_write.c. */
+#include "base/file_open.h"
 #include <retort/base/file.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <zlib.h>
@@ -14,8 +14,7 @@ static rt_status unreadable(const char *path, rt_error *err) {
     return rt_fail(err, RT_E_INPUT, "%s: %s", path, strerror(errno));
 }
 
-/* A regular file opened for reading, and its size: a device or a pipe has none, and a read of it may never end. */
-static rt_status open_regular(const char *path, int *descriptor, int64_t *size, rt_error *err) {
+rt_status rt_file_open_regular(const char *path, int *descriptor, int64_t *size, rt_error *err) {
     struct stat s;
     *descriptor = -1;
     *size = 0;
@@ -59,7 +58,7 @@ static bool add_bounded(void *context, const char *bytes, size_t n) {
 rt_status rt_file_read(const char *path, size_t limit, rt_buf *out, rt_error *err) {
     int d;
     int64_t size;
-    RT_TRY(open_regular(path, &d, &size, err));
+    RT_TRY(rt_file_open_regular(path, &d, &size, err));
     bounded b = {out, limit, size > 0 && (uint64_t)size > limit};
     rt_buf_add(out, "", 0);
     rt_status status = b.over ? RT_OK : pieces(path, d, add_bounded, &b, err);
@@ -69,39 +68,6 @@ rt_status rt_file_read(const char *path, size_t limit, rt_buf *out, rt_error *er
         return rt_fail(err, RT_E_INPUT, "%s: found %lld bytes, expected at most %zu", path, (long long)size, limit);
     if (out->failed) return rt_fail(err, RT_E_NOMEM, "%s: out of memory reading %lld bytes", path, (long long)size);
     return RT_OK;
-}
-
-/* A read beyond a mapped file's end gets zeros up to the end of the page; sanitized builds see it. */
-#ifdef __SANITIZE_ADDRESS__
-#include <sanitizer/asan_interface.h>
-static size_t rest_of_page(size_t size) { return -size & ((size_t)sysconf(_SC_PAGESIZE) - 1); }
-static void guard(const unsigned char *data, size_t size) { ASAN_POISON_MEMORY_REGION(data + size, rest_of_page(size)); }
-static void unguard(const unsigned char *data, size_t size) { ASAN_UNPOISON_MEMORY_REGION(data + size, rest_of_page(size)); }
-#else
-static void guard(const unsigned char *data, size_t size) { (void)data, (void)size; }
-static void unguard(const unsigned char *data, size_t size) { (void)data, (void)size; }
-#endif
-
-rt_status rt_file_map(const char *path, rt_map *out, rt_error *err) {
-    int d;
-    int64_t size;
-    *out = (rt_map){0};
-    RT_TRY(open_regular(path, &d, &size, err));
-    void *p = size ? mmap(NULL, (size_t)size, PROT_READ, MAP_PRIVATE, d, 0) : MAP_FAILED;
-    rt_status status = size && p == MAP_FAILED ? unreadable(path, err) : RT_OK;
-    close(d);
-    if (status != RT_OK) return status;
-    *out = (rt_map){size ? p : (const unsigned char *)"", (size_t)size};
-    if (size) guard(out->data, out->size);
-    return RT_OK;
-}
-
-void rt_file_unmap(rt_map *map) {
-    if (map->size) {
-        unguard(map->data, map->size);
-        munmap((void *)(uintptr_t)map->data, map->size);
-    }
-    *map = (rt_map){0};
 }
 
 typedef struct sum {
@@ -119,7 +85,7 @@ rt_status rt_file_crc32(const char *path, uint32_t *crc, int64_t *size, rt_error
     int d;
     int64_t expected;
     sum s = {0};
-    RT_TRY(open_regular(path, &d, &expected, err));
+    RT_TRY(rt_file_open_regular(path, &d, &expected, err));
     rt_status status = pieces(path, d, add_sum, &s, err);
     close(d);
     if (status == RT_OK && crc) *crc = (uint32_t)s.crc;
@@ -137,7 +103,7 @@ bool rt_dir_exists(const char *path) {
 }
 rt_status rt_file_size(const char *path, int64_t *size, rt_error *err) {
     int d;
-    RT_TRY(open_regular(path, &d, size, err));
+    RT_TRY(rt_file_open_regular(path, &d, size, err));
     close(d);
     return RT_OK;
 }

@@ -11,16 +11,16 @@ static bool add(const json_t *a, const json_t *b, const char *path, json_t *out)
     return false;
 }
 static bool member(const json_t *a, const json_t *b, const char *path, const char *key, json_t *out) {
-    rt_buf b2 = {0};
-    rt_buf_printf(&b2, "%s%s%s", path, *path ? "." : "", key);
-    bool ok = !b2.failed && walk(json_object_get(a, key), json_object_get(b, key), b2.data, out);
-    rt_buf_free(&b2);
+    rt_buf name = {0};
+    rt_buf_printf(&name, "%s%s%s", path, *path ? "." : "", key);
+    bool ok = !name.failed && walk(json_object_get(a, key), json_object_get(b, key), name.data, out);
+    rt_buf_free(&name);
     return ok;
 }
 /* An integral real is the integer: programs write 1.0 and 1 for the same. */
 static bool same(const json_t *a, const json_t *b) {
-    if (json_is_number(a) && json_is_number(b)) return json_number_value(a) == json_number_value(b);
-    return json_equal(a, b);
+    bool mixed = (json_is_integer(a) && json_is_real(b)) || (json_is_real(a) && json_is_integer(b));
+    return mixed ? json_number_value(a) == json_number_value(b) : json_equal(a, b);
 }
 static bool walk(const json_t *a, const json_t *b, const char *path, json_t *out) {
     const char *key;

@@ -1,8 +1,9 @@
-/* sha256.c - SHA-256, FIPS 180-4 section 6.2. Plain C: about 250 MB/s, enough to hash what is read once. */
+/* sha256.c - SHA-256, FIPS 180-4 section 6.2. Plain C, about 250 MB/s, where the processor has no instructions for it. */
+#include "base/sha256_blocks.h"
 #include <retort/base/sha256.h>
 #include <string.h>
 
-static const uint32_t K[64] = {
+const uint32_t rt_sha256_constants[64] = {
     0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,
     0xd807aa98, 0x12835b01, 0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174,
     0xe49b69c1, 0xefbe4786, 0x0fc19dc6, 0x240ca1cc, 0x2de92c6f, 0x4a7484aa, 0x5cb0a9dc, 0x76f988da,
@@ -28,13 +29,24 @@ static void compress(uint32_t state[8], const uint8_t block[64]) {
     memcpy(v, state, sizeof v);
     for (int i = 0; i < 64; i++) {
         uint32_t a = v[0], e = v[4];
-        uint32_t t1 = v[7] + (rotate(e, 6) ^ rotate(e, 11) ^ rotate(e, 25)) + ((e & v[5]) ^ (~e & v[6])) + K[i] + w[i];
+        uint32_t t1 = v[7] + (rotate(e, 6) ^ rotate(e, 11) ^ rotate(e, 25)) + ((e & v[5]) ^ (~e & v[6])) + rt_sha256_constants[i] + w[i];
         uint32_t t2 = (rotate(a, 2) ^ rotate(a, 13) ^ rotate(a, 22)) + ((a & v[1]) ^ (a & v[2]) ^ (v[1] & v[2]));
         memmove(v + 1, v, 7 * sizeof *v);
         v[4] += t1;
         v[0] = t1 + t2;
     }
     for (int i = 0; i < 8; i++) state[i] += v[i];
+}
+
+void rt_sha256_blocks_plain(uint32_t state[8], const uint8_t *p, size_t blocks) {
+    for (; blocks > 0; blocks--, p += 64) compress(state, p);
+}
+static void compress_blocks(uint32_t state[8], const uint8_t *p, size_t blocks) {
+    static int instructions = -1; /* asked once; threads that ask together get the same answer */
+    int here = __atomic_load_n(&instructions, __ATOMIC_RELAXED);
+    if (here < 0) __atomic_store_n(&instructions, here = rt_sha256_has_x86(), __ATOMIC_RELAXED);
+    if (here) rt_sha256_blocks_x86(state, p, blocks);
+    else rt_sha256_blocks_plain(state, p, blocks);
 }
 
 void rt_sha256_start(rt_sha256 *s) {
@@ -46,11 +58,12 @@ void rt_sha256_add(rt_sha256 *s, const void *data, size_t bytes) {
     const uint8_t *p = data;
     while (bytes) {
         size_t used = s->bytes % 64, n = 64 - used < bytes ? 64 - used : bytes;
-        if (n == 64)
-            compress(s->state, p);
-        else {
+        if (n == 64) {
+            n = bytes / 64 * 64;
+            compress_blocks(s->state, p, n / 64);
+        } else {
             memcpy(s->block + used, p, n);
-            if (used + n == 64) compress(s->state, s->block);
+            if (used + n == 64) compress_blocks(s->state, s->block, 1);
         }
         s->bytes += n;
         p += n;

@@ -233,7 +233,7 @@ static void add_run(const rt_model_page *p, rt_buf *out) {
     snprintf(scratch, sizeof scratch, "scratch of %d threads", rt_threads());
     rt_buf_printf(out, "  to run it, a window of %lld tokens\n", (long long)p->run_T);
     add_bytes("weights, mapped from the files", rt_hf_weight_bytes(p->m), out);
-    add_bytes("experts, copied when it is opened", p->copied, out);
+    add_bytes("experts, packed at their first use", p->copied, out);
     add_bytes("weights, packed for the products", p->run.packed, out);
     add_bytes("activations", p->run.activations, out);
     add_bytes(scratch, p->run.scratch, out);

@@ -1,5 +1,6 @@
 /* show_tape.c - `retort show precision`, `show tape`, `show plan`: what a job would compute, in which precision and memory. Nothing runs. */
 #include <retort/base/command.h>
+#include <retort/train/expert_report.h>
 #include <retort/train/trainer.h>
 #include <string.h>
 
@@ -86,6 +87,11 @@ static void print_plan(const arguments *a, const rt_trainer *t, rt_buf *out) {
     print_stats("student, training", t->graph.g, out);
     print_stats("student, evaluation", rt_evaluator_graph(t->evaluator), out);
     if (t->teacher.g) print_stats("teacher", t->teacher.g, out);
+    if (t->teacher_files.weights.bank) {
+        rt_buf_printf(out, "%-20s ", "teacher's experts");
+        rt_experts_text(&t->teacher_files.weights, out);
+        rt_buf_puts(out, ", in place or packed at first use\n");
+    }
     rt_buf_printf(out, "%-20s weights, gradients, moments, masters %9.2f MiB;  %lld rows of vocabulary scores at a time\n\n", "student", block / 1048576,
                   (long long)t->graph.head_rows);
     rt_graph_describe(graph_of(a, t), true, out);

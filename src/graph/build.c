@@ -70,6 +70,10 @@ void rt_graph_bind(rt_graph *g, rt_ref input, void *data) {
     if (input.id > 0) g->values[input.id].t.data = data;
 }
 
+void rt_graph_pieces(rt_graph *g, rt_ref leaf, const rt_pieces *pieces) {
+    if (leaf.id > 0) g->values[leaf.id].pieces = pieces;
+}
+
 rt_ref rt_graph_param(rt_graph *g, const char *name, const rt_tensor *value, const rt_tensor *grad) {
     if (!grad) return leaf(g, RT_LEAF_CONSTANT, name, value);
     rt_ref r = leaf(g, RT_LEAF_TRAINED, name, value);
@@ -138,6 +142,8 @@ static bool take_inputs(rt_graph *g, rt_node *n, const rt_ref *in, int n_in) {
     for (int k = 0; k < n->op->n_in; k++) {
         n->in[k] = k < n_in ? in[k] : RT_NULL;
         if (!rt_infer_has(n, k) && !(n->op->optional & RT_IN(k))) return rt_infer_fail(g, n, RT_E_ARG, "input %d is missing", k), false;
+        if (rt_infer_pieces(g, n, k) && !(n->op->pieces & RT_IN(k)))
+            return rt_infer_fail(g, n, RT_E_ARG, "input %d ('%s') comes in pieces, expected one tensor", k, g->values[n->in[k].id].name), false;
     }
     return true;
 }
@@ -182,6 +188,7 @@ rt_ref rt_graph_add(rt_graph *g, const rt_op *op, const char *role, rt_prec prec
 
 bool rt_infer_has(const rt_node *n, int k) { return n->in[k].id > 0; }
 const rt_tensor *rt_infer_in(const rt_graph *g, const rt_node *n, int k) { return &g->values[n->in[k].id].t; }
+const rt_pieces *rt_infer_pieces(const rt_graph *g, const rt_node *n, int k) { return g->values[n->in[k].id].pieces; }
 bool rt_infer_constant(const rt_graph *g, const rt_node *n, int k) { return g->values[n->in[k].id].leaf == RT_LEAF_CONSTANT; }
 
 rt_status rt_infer_fail(rt_graph *g, const rt_node *n, rt_status s, const char *format, ...) {

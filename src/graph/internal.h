@@ -17,6 +17,7 @@ typedef struct rt_value {
     bool kept;            /* not replaced by recomputation */
     bool output;
     const double *gain;   /* not NULL for a loss */
+    const rt_pieces *pieces; /* of a leaf without data; else NULL */
     int d_from;           /* step that first adds to the gradient: overwrites it, or it is cleared right before; -1: never */
     int tile_step;        /* step of the chain inside which alone the value lives, or -1 */
     size_t tile_at;       /* its place in a worker's tile memory */

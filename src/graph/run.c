@@ -61,6 +61,7 @@ static void make_call(rt_graph *g, const rt_step *s, int at, rt_call *c) {
     c->cache_ready = g->cache_ready[index];
     c->fault = &g->fault;
     for (int k = 0; k < n->op->n_in; k++) {
+        c->pieces[k] = g->values[n->in[k].id].pieces;
         if (!rt_infer_has(n, k)) { c->in[k] = c->din[k] = (rt_tensor){0}; continue; }
         const rt_value *v = &g->values[n->in[k].id];
         rt_use use = rt_graph_use(g, n, s->kind, n->in[k].id, RT_IN(k));
@@ -223,7 +224,7 @@ static rt_status run_step(rt_graph *g, int t, rt_error *err) {
 static rt_status ready(rt_graph *g, rt_error *err) {
     if (!g->planned || g->sketch) return rt_fail(err, RT_E_ARG, "%s: %s", g->name, g->sketch ? "a sketch cannot run" : "run before planning");
     for (int i = 1; i < g->n_values; i++)
-        if (g->values[i].leaf != RT_NOT_LEAF && !g->values[i].t.data)
+        if (g->values[i].leaf != RT_NOT_LEAF && !g->values[i].t.data && !g->values[i].pieces)
             return rt_fail(err, RT_E_ARG, "%s: input '%s' has no data", g->name, g->values[i].name);
     return rt_scratch_reserve(worker_bytes(g), err); /* the number of threads may have changed */
 }

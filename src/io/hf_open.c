@@ -285,12 +285,19 @@ typedef struct hashing {
     const listed *tensors;
     digest *digests;
 } hashing;
+enum { HASH_PIECE = 8 << 20 };
 static void hash_one(void *context, int64_t i, int worker) {
     const hashing *h = context;
     rt_sha256 s;
     (void)worker;
+    const char *data = h->tensors[i].tensor->data;
     rt_sha256_start(&s);
-    rt_sha256_add(&s, h->tensors[i].tensor->data, rt_tensor_bytes(h->tensors[i].tensor));
+    for (size_t at = 0, size = rt_tensor_bytes(h->tensors[i].tensor), n; at < size; at += n) {
+        n = size - at < HASH_PIECE ? size - at : HASH_PIECE;
+        rt_file_want(data + at, n);
+        rt_sha256_add(&s, data + at, n);
+        rt_file_drop(data + at, n); /* nobody may ever use it */
+    }
     rt_sha256_end(&s, h->digests[i].bytes);
 }
 rt_status rt_hf_content_hash(const rt_hf *m, rt_hf_hash *out, rt_error *err) {

@@ -19,8 +19,9 @@ typedef struct builder {
 static rt_ref weight(const builder *b, rt_weight_kind kind, int layer) {
     int64_t i = rt_weights_find(b->w, kind, layer);
     const rt_slot *s = &b->w->slots[i];
-    if (b->variable) return rt_graph_variable(b->g, s->name, &s->t);
-    return rt_graph_param(b->g, s->name, &s->t, b->grads ? &b->grads->slots[i].t : NULL);
+    rt_ref r = b->variable ? rt_graph_variable(b->g, s->name, &s->t) : rt_graph_param(b->g, s->name, &s->t, b->grads ? &b->grads->slots[i].t : NULL);
+    if (s->pieces.bank) rt_graph_pieces(b->g, r, &s->pieces);
+    return r;
 }
 /* Where two roles of the policy disagree: an explicit cast. */
 static rt_ref as(const builder *b, rt_ref x, rt_dtype t, const char *role) {

@@ -1,4 +1,5 @@
 /* weights.c - slots: layout, memory, initialisation, and the way from and to the tensors of a file. */
+#include "model/expert_bank.h"
 #include <retort/base/rng.h>
 #include <retort/model/weights.h>
 #include <math.h>
@@ -16,10 +17,6 @@ static const rt_role roles[RT_WEIGHT_KINDS] = {
     [RT_WEIGHT_EXPERT_UP] = rt_role_expert,    [RT_WEIGHT_EXPERT_DOWN] = rt_role_expert,  [RT_WEIGHT_FINAL_NORM] = rt_role_norm,
     [RT_WEIGHT_HEAD] = rt_role_head};
 
-static bool stacked(const rt_weights *w, const rt_slot *s) {
-    (void)w;
-    return s->kind == RT_WEIGHT_EXPERT_GATE || s->kind == RT_WEIGHT_EXPERT_DOWN;
-}
 /* Of the files' weights, those that open a slot: expert 0's gate opens gate_up, its down opens down. */
 static bool opens_slot(const rt_weight_spec *s) { return s->expert < 0 || (s->expert == 0 && s->kind != RT_WEIGHT_EXPERT_UP); }
 
@@ -42,7 +39,7 @@ rt_status rt_weights_layout(rt_weights *w, const rt_model_config *c, const rt_pr
         rt_weight_spec s = rt_weight_at(c, i);
         if (!opens_slot(&s)) continue;
         rt_slot *slot = &w->slots[w->count++];
-        *slot = (rt_slot){s.kind, s.layer, slot_name(w, &s), slot_shape(c, &s, p->weight[roles[s.kind]]), roles[s.kind]};
+        *slot = (rt_slot){.kind = s.kind, .layer = s.layer, .name = slot_name(w, &s), .t = slot_shape(c, &s, p->weight[roles[s.kind]]), .role = roles[s.kind]};
         if (!slot->name) return rt_fail(err, RT_E_NOMEM, "out of memory: names of weights");
     }
     return RT_OK;
@@ -54,6 +51,7 @@ rt_status rt_weights_like(rt_weights *w, const rt_weights *of, rt_dtype t, rt_er
     if (!w->slots) return rt_fail(err, RT_E_NOMEM, "out of memory: %lld weights", (long long)of->count);
     for (int64_t i = 0; i < of->count; i++) {
         w->slots[i] = of->slots[i];
+        w->slots[i].pieces = (rt_pieces){0};
         w->slots[i].name = rt_arena_strdup(&w->arena, of->slots[i].name);
         w->slots[i].t = rt_tensor_make(t, of->slots[i].t.ndim, of->slots[i].t.dim, NULL);
         if (!w->slots[i].name) return rt_fail(err, RT_E_NOMEM, "out of memory: names of weights");
@@ -63,23 +61,20 @@ rt_status rt_weights_like(rt_weights *w, const rt_weights *of, rt_dtype t, rt_er
 
 static size_t padded(const rt_tensor *t) { return (rt_tensor_bytes(t) + 63) / 64 * 64; }
 
-static rt_status alloc_if(rt_weights *w, bool (*wanted)(const rt_weights *, const rt_slot *), rt_error *err) {
+rt_status rt_weights_alloc(rt_weights *w, rt_error *err) {
     size_t bytes = 0, at = 0;
-    for (int64_t i = 0; i < w->count; i++) bytes += wanted(w, &w->slots[i]) ? padded(&w->slots[i].t) : 0;
-    if (bytes == 0) return RT_OK;
+    for (int64_t i = 0; i < w->count; i++) bytes += padded(&w->slots[i].t);
     if (!(w->block = rt_zalloc(bytes))) return rt_fail(err, RT_E_NOMEM, "out of memory: %zu bytes of weights", bytes);
     w->block_bytes = bytes;
     for (int64_t i = 0; i < w->count; i++) {
-        if (!wanted(w, &w->slots[i])) continue;
         w->slots[i].t.data = (char *)w->block + at;
         at += padded(&w->slots[i].t);
     }
     return RT_OK;
 }
-static bool every(const rt_weights *w, const rt_slot *s) { return (void)w, (void)s, true; }
-rt_status rt_weights_alloc(rt_weights *w, rt_error *err) { return alloc_if(w, every, err); }
 
 void rt_weights_free(rt_weights *w) {
+    rt_bank_close(w->bank);
     rt_free(w->block);
     rt_arena_free(&w->arena);
     *w = (rt_weights){0};
@@ -141,11 +136,14 @@ static void transpose(const char *from, int64_t rows, int64_t columns, char *to,
         for (int64_t j = 0; j < columns; j++) memcpy(to + (size_t)(j * rows + i) * size, from + (size_t)(i * columns + j) * size, size);
 }
 
+static rt_status check_dtype(const rt_slot *s, const rt_weight_spec *spec, const rt_tensor *from, rt_error *err) {
+    if (from->dtype == s->t.dtype) return RT_OK;
+    return rt_fail(err, RT_E_DTYPE, "%s is %s, the precision policy says %s", spec->name, rt_dtype_name(from->dtype), rt_dtype_name(s->t.dtype));
+}
 static rt_status copy_one(rt_weights *w, const rt_weight_spec *spec, const rt_tensor *from, rt_error *err) {
     int64_t offset;
     rt_slot *s = &w->slots[place(w, spec, &offset)];
-    if (from->dtype != s->t.dtype)
-        return rt_fail(err, RT_E_DTYPE, "%s is %s, the precision policy says %s", spec->name, rt_dtype_name(from->dtype), rt_dtype_name(s->t.dtype));
+    RT_TRY(check_dtype(s, spec, from, err));
     size_t size = rt_dtype_size(s->t.dtype);
     char *to = (char *)s->t.data + (size_t)offset * size;
     if (spec->expert >= 0 && spec->kind == RT_WEIGHT_EXPERT_DOWN) transpose(from->data, spec->dim[0], spec->dim[1], to, size);
@@ -165,20 +163,38 @@ rt_status rt_weights_copy(rt_weights *w, rt_weight_source source, void *context,
     return RT_OK;
 }
 
+static int part_of(rt_weight_kind k) { return k == RT_WEIGHT_EXPERT_GATE ? RT_EXPERT_GATE : k == RT_WEIGHT_EXPERT_UP ? RT_EXPERT_UP : RT_EXPERT_DOWN; }
+static const void **expert_view(const rt_weights *w, const rt_weight_spec *spec) {
+    return &w->views[rt_expert_unit(w, spec->layer, spec->expert) * RT_EXPERT_PARTS + part_of(spec->kind)];
+}
+/* The first tensor of a slot sets its dtype. */
+static rt_status borrow_one(rt_weights *w, const rt_weight_spec *spec, const rt_tensor *from, rt_error *err) {
+    int64_t offset;
+    rt_slot *s = &w->slots[place(w, spec, &offset)];
+    if (opens_slot(spec)) s->t.dtype = from->dtype;
+    if (spec->expert < 0) s->t.data = from->data;
+    else *expert_view(w, spec) = from->data;
+    return check_dtype(s, spec, from, err);
+}
 rt_status rt_weights_borrow(rt_weights *w, rt_weight_source source, void *context, rt_error *err) {
-    for (int64_t i = 0; i < rt_weight_count(&w->config); i++) { /* dtypes and views first */
-        rt_weight_spec spec = rt_weight_at(&w->config, i);
-        const rt_tensor *t = source(context, i);
-        int64_t offset, k = place(w, &spec, &offset);
-        if (!t) return missing(&spec, err);
-        if (spec.expert <= 0) w->slots[k].t.dtype = t->dtype;
-        if (spec.expert < 0) w->slots[k].t.data = t->data;
-    }
-    RT_TRY(alloc_if(w, stacked, err));
+    size_t units = (size_t)(w->config.experts * w->config.layers);
+    if (units && !(w->views = rt_arena_alloc(&w->arena, rt_array_bytes(units, RT_EXPERT_PARTS * sizeof *w->views))))
+        return rt_fail(err, RT_E_NOMEM, "out of memory: %zu experts", units);
     for (int64_t i = 0; i < rt_weight_count(&w->config); i++) {
         rt_weight_spec spec = rt_weight_at(&w->config, i);
-        if (spec.expert >= 0) RT_TRY(copy_one(w, &spec, source(context, i), err));
+        const rt_tensor *t = source(context, i);
+        if (!t) return missing(&spec, err);
+        RT_TRY(borrow_one(w, &spec, t, err));
     }
+    return units ? rt_expert_bank_open(w, err) : RT_OK;
+}
+
+rt_status rt_weights_expert_budget(rt_weights *w, int64_t bytes, rt_error *err) {
+    int64_t least = w->bank ? rt_bank_stats_get(w->bank).unit_bytes : 0;
+    if (bytes > 0 && !w->bank) return rt_fail(err, RT_E_CONFIG, "found an expert budget of %lld bytes, but the model has no experts", (long long)bytes);
+    if (bytes > 0 && bytes < least)
+        return rt_fail(err, RT_E_CONFIG, "found an expert budget of %lld bytes, expected at least %lld, the bytes of one expert", (long long)bytes, (long long)least);
+    if (w->bank) rt_bank_limit(w->bank, bytes);
     return RT_OK;
 }
 
@@ -187,7 +203,9 @@ rt_tensor rt_weights_get(const rt_weights *w, int64_t i, void *buffer) {
     int64_t offset;
     const rt_slot *s = &w->slots[place(w, &spec, &offset)];
     size_t size = rt_dtype_size(s->t.dtype);
-    rt_tensor t = rt_tensor_make(s->t.dtype, spec.ndim, spec.dim, (char *)s->t.data + (size_t)offset * size);
+    rt_tensor t = rt_tensor_make(s->t.dtype, spec.ndim, spec.dim, NULL);
+    if (s->pieces.bank) return t.data = (void *)(uintptr_t)*expert_view(w, &spec), t;
+    t.data = (char *)s->t.data + (size_t)offset * size;
     if (spec.expert < 0 || spec.kind != RT_WEIGHT_EXPERT_DOWN) return t;
     transpose(t.data, spec.dim[1], spec.dim[0], buffer, size);
     t.data = buffer;

@@ -11,33 +11,27 @@
  * it, so a backward pass needs a forward pass of its own); dX = dH^T gate_up; dgate_up += dH X; ddown += (w A) dO. dx
  * gathers dX in the order of j.
  *
+ * Weights may come from a bank (tensor/bank.h) that holds only some experts at a time: both passes then run in waves, each of
+ * as many experts as are present together. Tiles and experts know nothing of each other before the sums over j, which come
+ * last, so waves change no bit. Half weights are converted a panel at a time wherever they lie: nothing is kept of them.
+ *
  * trace: f64 sums of the experts' outputs, see ops.h. Taken from each tile while it is in cache, summed in fixed order.
  * Layouts and what they gain: performance.md; MoE as grouped rows: Gale et al. 2022 (MegaBlocks). */
 #ifndef T
 #include "kernels/gemm.h"
 #include "kernels/trace.h"
 #include "ops/common.h"
-#include "ops/places.h"
+#include "ops/expert_job.h"
 #include <retort/ops/ops.h>
 #include <string.h>
 
-enum { X, W, IDS, VALID, GATE_UP, DOWN, INPUTS };
-enum { Y, HIDDEN, PLACES, TRACE, OUTPUTS };
 enum { COMBINE_ROWS = 32, PANEL = 1 << 18 /* elements of a converted piece of weights: stays in cache */ };
+typedef rt_expert_sizes sizes;
+typedef rt_expert_job job;
 typedef struct attr {
     bool trace;
 } attr;
 
-typedef struct sizes {
-    int64_t N, D, k, E, F, pairs, slots, tiles;
-} sizes;
-static sizes sizes_of(const rt_tensor *x, const rt_tensor *w, const rt_tensor *gate_up) {
-    sizes z = {.N = x->dim[0], .D = x->dim[1], .k = w->dim[1], .E = gate_up->dim[0], .F = gate_up->dim[1] / 2};
-    z.pairs = z.N * z.k;
-    z.slots = rt_places_slots(z.pairs, z.E);
-    z.tiles = rt_places_tiles(z.pairs, z.E);
-    return z;
-}
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 /* Row stride of feature-major tiles: a multiple of 64 would put all rows into the same cache sets. */
 static int64_t stride(int64_t columns) { return columns % 64 ? columns : columns + 16; }
@@ -49,6 +43,13 @@ static int64_t panel_rows(int64_t length, int64_t count) { /* rows of a piece of
 
 /* ------------------------------------------------------------------- infer */
 
+/* Both matrices of an expert come and go together. */
+static rt_status check_pieces(rt_graph *g, rt_node *n, int64_t experts) {
+    const rt_pieces *a = rt_infer_pieces(g, n, GATE_UP), *b = rt_infer_pieces(g, n, DOWN);
+    if (!a && !b) return RT_OK;
+    if (a && b && a->bank == b->bank && a->first == b->first && a->first + experts <= rt_bank_stats_get(a->bank).units) return RT_OK;
+    return rt_infer_fail(g, n, RT_E_ARG, "gate_up and down are not pieces of the same experts");
+}
 static rt_status check(rt_graph *g, rt_node *n) {
     rt_dtype dtype[INPUTS] = {n->prec.in, n->prec.acc, RT_I32, RT_I32, n->prec.weight, n->prec.weight};
     int ndim[INPUTS] = {2, 2, 2, 1, 3, 3};
@@ -57,12 +58,13 @@ static rt_status check(rt_graph *g, rt_node *n) {
         RT_TRY(rt_infer_dtype(g, n, k, dtype[k]));
         RT_TRY(rt_infer_shape(g, n, k, ndim[k], (int64_t[]){-1, -1, -1}));
     }
-    sizes z = sizes_of(rt_infer_in(g, n, X), rt_infer_in(g, n, W), rt_infer_in(g, n, GATE_UP));
+    sizes z = rt_expert_sizes_of(rt_infer_in(g, n, X), rt_infer_in(g, n, W), rt_infer_in(g, n, GATE_UP));
     RT_TRY(rt_infer_shape(g, n, W, 2, (int64_t[]){z.N, -1}));
     RT_TRY(rt_infer_shape(g, n, IDS, 2, (int64_t[]){z.N, z.k}));
     if (rt_infer_has(n, VALID)) RT_TRY(rt_infer_shape(g, n, VALID, 1, (int64_t[]){z.N}));
     RT_TRY(rt_infer_shape(g, n, GATE_UP, 3, (int64_t[]){-1, 2 * z.F, z.D}));
     RT_TRY(rt_infer_shape(g, n, DOWN, 3, (int64_t[]){z.E, z.F, z.D}));
+    RT_TRY(check_pieces(g, n, z.E));
     if (z.pairs + 16 * z.E > INT32_MAX) return rt_infer_fail(g, n, RT_E_SHAPE, "%lld routed rows are too many", (long long)z.pairs);
     return RT_OK;
 }
@@ -75,21 +77,16 @@ static size_t worker_bytes(sizes z, size_t size) {
     size_t backward = 2 * rt_align64(rows * D * size) + rt_align64(D * ld * size) + 2 * rt_align64(F * ld * size) + 2 * rt_align64(ld * size);
     return panel + 4096 + (forward > backward ? forward : backward);
 }
-/* Shared: rows by slot (outputs, or their gradients), the list of tiles, partial traces. */
-static size_t rows_bytes(sizes z, size_t size) { return rt_align64((size_t)(z.slots * z.D) * size); }
-static size_t list_bytes(sizes z) { return rt_align64((size_t)(z.tiles + z.E) * sizeof(rt_tile)); }
-static size_t trace_bytes(sizes z) { return (size_t)(z.tiles * 2 * z.D) * sizeof(double); }
-
 static rt_status infer(rt_graph *g, rt_node *n) {
     rt_dtype compute;
     RT_TRY(rt_infer_compute(g, n, &compute));
     RT_TRY(rt_infer_contract(g, n));
     RT_TRY(check(g, n));
-    sizes z = sizes_of(rt_infer_in(g, n, X), rt_infer_in(g, n, W), rt_infer_in(g, n, GATE_UP));
+    sizes z = rt_expert_sizes_of(rt_infer_in(g, n, X), rt_infer_in(g, n, W), rt_infer_in(g, n, GATE_UP));
     size_t size = rt_compute_size(n);
     bool trace = ((const attr *)n->attr)->trace, keep = rt_infer_differentiated(g, n);
     n->worker_scratch = worker_bytes(z, size);
-    n->scratch = rows_bytes(z, size) + list_bytes(z) + (trace ? trace_bytes(z) : 0);
+    n->scratch = rt_expert_scratch(z, size, trace);
     int64_t hidden = keep ? 2 * z.F * (z.slots + 16 * z.tiles) * (int64_t)size : 0;
     RT_TRY(rt_infer_out(g, n, Y, n->prec.out, 2, (int64_t[]){z.N, z.D}));
     RT_TRY(rt_infer_out(g, n, HIDDEN, RT_U8, 1, &hidden)); /* numbers of the compute type, with gaps that are never written */
@@ -99,24 +96,6 @@ static rt_status infer(rt_graph *g, rt_node *n) {
 
 /* ---------------------------------------------------------------- the call */
 
-typedef struct job {
-    const rt_call *call;
-    sizes z;
-    rt_places places;
-    rt_tile *list;
-    int32_t *experts;
-    double *partial; /* [tiles, 2D] */
-} job;
-
-static job open_job(const rt_call *c) {
-    job j = {.call = c, .z = sizes_of(&c->in[X], &c->in[W], &c->in[GATE_UP])};
-    char *list = (char *)c->scratch + rows_bytes(j.z, rt_compute_size(c->node));
-    j.places = rt_places_view(c->out[PLACES].data, j.z.pairs, j.z.E);
-    j.list = (rt_tile *)list;
-    j.experts = (int32_t *)list;
-    j.partial = (double *)(list + list_bytes(j.z));
-    return j;
-}
 static bool counts(const job *j, int32_t pair) {
     const int32_t *valid = j->call->in[VALID].data;
     return !valid || valid[pair / j->z.k];
@@ -126,32 +105,26 @@ static void tokens_of(const job *j, int64_t s, int64_t n, int32_t *token) {
     for (int64_t i = 0; i < n; i++) token[i] = j->places.pair[s + i] / (int32_t)j->z.k;
     for (int64_t i = n; i % 16; i++) token[i] = token[n - 1];
 }
-static const char *expert_weight(const rt_call *c, int input, int64_t e) {
-    const rt_tensor *w = &c->in[input];
-    return (const char *)w->data + (size_t)(e * w->dim[1] * w->dim[2]) * rt_dtype_size(w->dtype);
-}
 
 #define RT_BODY "ops/experts.c"
 #include "kernels/for_each_type.h"
 
 static void forward(const rt_call *c) {
-    job j = open_job(c);
+    job j = rt_expert_job_open(c);
     if (!rt_places_fill(&j.places, c->in[IDS].data)) {
         rt_call_fail(c, RT_E_INPUT, "an expert id is outside 0..%lld", (long long)j.z.E - 1);
         return;
     }
-    int64_t tiles = rt_places_list(&j.places, j.list);
-    RT_BY_TYPE(c, experts_forward, &j, tiles);
+    RT_BY_TYPE(c, experts_forward, &j);
 }
 static void backward(const rt_call *c) {
-    job j = open_job(c);
-    int64_t experts = rt_places_experts(&j.places, j.experts);
-    RT_BY_TYPE(c, experts_backward, &j, experts);
+    job j = rt_expert_job_open(c);
+    RT_BY_TYPE(c, experts_backward, &j);
 }
 
 const rt_op rt_op_experts = {.name = "experts", .n_in = INPUTS, .n_out = OUTPUTS, .optional = RT_IN(VALID),
                              .diff = RT_IN(X) | RT_IN(W) | RT_IN(GATE_UP) | RT_IN(DOWN), .overwrites = RT_IN(X) | RT_IN(GATE_UP) | RT_IN(DOWN),
-                             .saves = RT_IN(X) | RT_IN(W) | RT_IN(GATE_UP) | RT_IN(DOWN) | RT_OUT(HIDDEN) | RT_OUT(PLACES),
+                             .pieces = RT_IN(GATE_UP) | RT_IN(DOWN), .saves = RT_IN(X) | RT_IN(W) | RT_IN(GATE_UP) | RT_IN(DOWN) | RT_OUT(HIDDEN) | RT_OUT(PLACES),
                              .infer = infer, .forward = forward, .backward = backward};
 
 rt_ref rt_experts(rt_graph *g, rt_ref x, rt_routing r, rt_ref valid, rt_ref gate_up, rt_ref down, rt_ref *trace, rt_prec p,
@@ -165,28 +138,27 @@ rt_ref rt_experts(rt_graph *g, rt_ref x, rt_routing r, rt_ref valid, rt_ref gate
 #else
 /* ---------------------------------------------------------------- products */
 
-static void F(load_panel)(rt_dtype t, const char *w, int64_t row, int64_t lda, int64_t column, int64_t rows, int64_t columns, T *panel) {
-    size_t size = rt_dtype_size(t);
-    for (int64_t r = 0; r < rows; r++)
-        F(rt_rows_load)(t, w + (size_t)((row + r) * lda + column) * size, panel + r * columns, columns);
+/* Weights of another type are halves, and T is float. */
+static const T *F(whole_or_panel)(const rt_expert_matrix *w, int64_t row, int64_t column, int64_t rows, int64_t columns, void *panel) {
+    if (w->dtype == RT_T) return w->at.block[0];
+    rt_expert_panel(w, row, column, rows, columns, panel);
+    return panel;
 }
-/* C[M,n] = Wt[M,K] B[K,n]: weights of another type are converted a piece of rows at a time. */
-static void F(weight_times)(rt_dtype t, const char *w, int64_t M, int64_t K, const T *b, int64_t n, T *c, int64_t ld, T *panel) {
-    int64_t step = t == RT_T ? M : panel_rows(K, M);
+/* C[M,n] = W[M,K] B[K,n]: halves are converted a piece of rows at a time. */
+static void F(weight_times)(const rt_expert_matrix *w, const T *b, int64_t n, T *c, int64_t ld, T *panel) {
+    int64_t M = w->rows, K = w->columns, step = w->dtype == RT_T ? M : panel_rows(K, M);
     for (int64_t r = 0; r < M; r += step) {
         int64_t m = least(step, M - r);
-        const T *a = t == RT_T ? (const T *)w : panel;
-        if (t != RT_T) F(load_panel)(t, w, r, K, 0, m, K, panel);
+        const T *a = F(whole_or_panel)(w, r, 0, m, K, panel);
         F(rt_gemm)('N', 'N', m, n, K, 1, a, K, b, ld, 0, c + r * ld, ld);
     }
 }
-/* Out[n,M] = B[K,n]^T Wt[K,M]: pieces of columns. */
-static void F(times_weight)(rt_dtype t, const char *w, int64_t K, int64_t M, const T *b, int64_t n, T *out, int64_t ld, T *panel) {
-    int64_t step = t == RT_T ? M : panel_rows(K, M);
+/* Out[n,M] = B[K,n]^T W[K,M]: pieces of columns. */
+static void F(times_weight)(const rt_expert_matrix *w, const T *b, int64_t n, T *out, int64_t ld, T *panel) {
+    int64_t K = w->rows, M = w->columns, step = w->dtype == RT_T ? M : panel_rows(K, M);
     for (int64_t r = 0; r < M; r += step) {
-        int64_t m = least(step, M - r), lda = t == RT_T ? M : m;
-        const T *a = t == RT_T ? (const T *)w : panel;
-        if (t != RT_T) F(load_panel)(t, w, 0, M, r, K, m, panel);
+        int64_t m = least(step, M - r), lda = w->dtype == RT_T ? M : m;
+        const T *a = F(whole_or_panel)(w, 0, r, K, m, panel);
         F(rt_gemm)('T', 'N', n, m, K, 1, b, ld, a, lda, 0, out + r, M);
     }
 }
@@ -222,7 +194,7 @@ static void F(trace_tile)(const job *j, const rt_tile *t, int64_t slot, const T 
 static void F(forward_tile)(void *context, int64_t task, int worker) {
     const job *j = context;
     const rt_call *c = j->call;
-    const rt_tile *t = &j->list[task];
+    const rt_tile *t = &j->wave_tiles[task];
     int64_t D = j->z.D, hidden_rows = j->z.F, columns = rt_round16(t->n), ld = stride(columns), slot = j->places.start[t->expert] + t->row;
     char *s = rt_scratch(worker);
     int32_t *token = rt_take(&s, RT_EXPERT_ROWS * sizeof *token);
@@ -231,9 +203,9 @@ static void F(forward_tile)(void *context, int64_t task, int worker) {
     T *h = c->out[HIDDEN].data ? F(hidden_of)(j, t, j->places.start[t->expert]) : rt_take(&s, (size_t)(2 * hidden_rows * ld) * sizeof(T));
     tokens_of(j, slot, t->n, token);
     F(gather_transposed)(j, token, columns, xt, ld, block);
-    F(weight_times)(c->in[GATE_UP].dtype, expert_weight(c, GATE_UP, t->expert), 2 * hidden_rows, D, xt, columns, h, ld, (T *)s);
+    F(weight_times)(&j->gate_up[t->expert], xt, columns, h, ld, (T *)s);
     for (int64_t f = 0; f < hidden_rows; f++) F(rt_rows)()->swiglu(h + f * ld, h + (hidden_rows + f) * ld, a + f * ld, columns);
-    F(times_weight)(c->in[DOWN].dtype, expert_weight(c, DOWN, t->expert), hidden_rows, D, a, columns, y, ld, (T *)s);
+    F(times_weight)(&j->down[t->expert], a, columns, y, ld, (T *)s);
     if (c->out[TRACE].data) F(trace_tile)(j, t, slot, y);
 }
 
@@ -265,8 +237,8 @@ static void F(trace_expert)(void *context, int64_t e, int worker) {
         rt_rows_f64()->add(weighted, sum + D, weighted, D);
     }
 }
-static void F(experts_forward)(job *j, int64_t tiles) {
-    rt_parallel(tiles, F(forward_tile), j);
+static void F(experts_forward)(job *j) {
+    if (!rt_expert_waves(j, true, F(forward_tile))) return;
     rt_parallel((j->z.N + COMBINE_ROWS - 1) / COMBINE_ROWS, F(combine), j);
     if (j->call->out[TRACE].data) rt_parallel(j->z.E, F(trace_expert), j);
 }
@@ -321,18 +293,18 @@ static void F(backward_tile)(const job *j, const rt_tile *t, char *scratch) {
     int64_t D = j->z.D, rows = j->z.F, e = t->expert;
     F(tile) b = F(open_tile)(j, t, scratch);
     F(gather_rows)(j, &b);
-    F(weight_times)(c->in[DOWN].dtype, expert_weight(c, DOWN, e), rows, D, b.dyt, b.columns, b.da, b.ld, b.panel);
+    F(weight_times)(&j->down[e], b.dyt, b.columns, b.da, b.ld, b.panel);
     for (int64_t f = 0; f < rows; f++)
         F(rt_rows)()->expert_backward(b.h + f * b.ld, b.h + (rows + f) * b.ld, b.da + f * b.ld, b.w, b.aw + f * b.ld, b.dot, b.columns);
     T *dw = c->din[W].data;
     for (int64_t i = 0; dw && i < b.n; i++) dw[j->places.pair[b.slot + i]] += b.dot[i];
     if (c->din[X].data)
-        F(times_weight)(c->in[GATE_UP].dtype, expert_weight(c, GATE_UP, e), 2 * rows, D, b.h, b.columns, (T *)c->scratch + b.slot * D, b.ld, b.panel);
+        F(times_weight)(&j->gate_up[e], b.h, b.columns, (T *)c->scratch + b.slot * D, b.ld, b.panel);
     F(weight_gradients)(j, &b, e, t->row == 0);
 }
 static void F(backward_expert)(void *context, int64_t task, int worker) {
     const job *j = context;
-    int32_t e = j->experts[task], count = j->places.count[e], step = (int32_t)rt_tile_rows(count), index = j->places.tile[e];
+    int32_t e = j->wave[task], count = j->places.count[e], step = (int32_t)rt_tile_rows(count), index = j->places.tile[e];
     for (int32_t row = 0; row < count; row += step, index++) {
         rt_tile t = {e, row, (int32_t)least(step, count - row), index};
         F(backward_tile)(j, &t, rt_scratch(worker));
@@ -359,9 +331,9 @@ static void F(clear_idle)(const job *j) {
             if (rt_is_fresh(j->call, weights[i])) memset((T *)d->data + e * size, 0, (size_t)size * sizeof(T));
         }
 }
-static void F(experts_backward)(job *j, int64_t experts) {
+static void F(experts_backward)(job *j) {
     F(clear_idle)(j);
-    rt_parallel(experts, F(backward_expert), j);
+    if (!rt_expert_waves(j, false, F(backward_expert))) return;
     if (j->call->din[X].data) rt_parallel((j->z.N + COMBINE_ROWS - 1) / COMBINE_ROWS, F(gather_dx), j);
 }
 #endif

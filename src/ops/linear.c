@@ -8,6 +8,7 @@
  * Backward keeps x and W. */
 #ifndef T
 #include "ops/common.h"
+#include <retort/base/file.h>
 #include <retort/ops/ops.h>
 #include <string.h>
 
@@ -76,6 +77,10 @@ static int find_block(const rt_call *c, int64_t task, int64_t *n0, int64_t *n1, 
     return i;
 }
 
+/* What the cache holds is not read from the weight again: where that is a mapped file, its pages go. */
+static void done_with(const rt_call *c, const rt_tensor *w, int64_t n0, int64_t n1) {
+    if (c->cache) rt_file_drop(rt_row_ptr(w, n0), (size_t)((n1 - n0) * w->dim[1]) * rt_dtype_size(w->dtype));
+}
 /* First use: the panel from the weight as it lies, and from it the cache, half [K,O]. */
 static void half_block(const rt_call *c, const rt_tensor *w, int64_t n0, int64_t n1, int64_t column, float *panel, int64_t ld) {
     int64_t K = w->dim[1], O = c->out[0].dim[1];
@@ -83,6 +88,7 @@ static void half_block(const rt_call *c, const rt_tensor *w, int64_t n0, int64_t
     rt_panel_from_natural(w->dtype, natural, K, n1 - n0, K, panel + column, ld);
     for (int64_t k = 0; c->cache && k < K; k++) /* exact: a half number in f32 */
         rt_rows_store_f32(w->dtype, panel + k * ld + column, (rt_f16 *)c->cache + k * O + column, n1 - n0);
+    done_with(c, w, n0, n1);
 }
 /* From the cache: whole rows, a fifth faster than blocks of columns. */
 static void half_rows(const rt_call *c, int64_t task, float *panel, int64_t ld) {
@@ -127,8 +133,10 @@ static void F(make_block)(const rt_call *c, int64_t task) {
     }
     const rt_tensor *w = &c->in[W0 + find_block(c, task, &n0, &n1, &column)];
     if (rt_dtype_is_half(w->dtype)) half_block(c, w, n0, n1, column, c->scratch, ld);
-    else if (!c->cache || !c->cache_ready)
+    else if (!c->cache || !c->cache_ready) {
         F(rt_transpose)((const T *)w->data + n0 * w->dim[1], w->dim[1], n1 - n0, w->dim[1], F(panel_of)(c) + column, ld);
+        done_with(c, w, n0, n1);
+    }
 }
 
 /* All biases side by side, zeros where there is none; NULL when there is none at all. */

@@ -175,16 +175,29 @@ static rt_status learn(trainer *t, const rt_bpe_train_options *o, rt_error *err)
 
 /* ---- the whole ---- */
 
+static rt_status add_special(trainer *t, const char *text, rt_error *err) {
+    int32_t clash;
+    size_t n = strlen(text);
+    if (n == 0 || rt_utf8_valid_bytes(text, n) < n)
+        return rt_fail(err, RT_E_ARG, "a special token is %s", n ? "not valid UTF-8" : "empty");
+    rt_status s = rt_tok_vocab_add(&t->tokens, t->special, text, n, &clash);
+    if (s == RT_E_INPUT) return rt_fail(err, RT_E_ARG, "the special token '%.60s' is given twice", text);
+    t->special++;
+    return s == RT_OK ? s : rt_tok_out_of_memory(err);
+}
+
 static rt_status first_tokens(trainer *t, const rt_bpe_train_options *o, rt_error *err) {
-    int32_t clash, id = 0;
-    char token[4];
+    static const char *const ends[] = {"<|bos|>", "<|eos|>"};
+    int32_t clash, c = 0;
+    char token[5] = {0};
     rt_status s = RT_OK;
-    if (o->bos_eos) {
-        s = rt_tok_vocab_add(&t->tokens, id++, "<|bos|>", 7, &clash);
-        if (s == RT_OK) s = rt_tok_vocab_add(&t->tokens, id++, "<|eos|>", 7, &clash);
-    }
-    for (int32_t c = 0; c < 512 && s == RT_OK; c++)
+    for (int i = 0; i < 2 && o->bos_eos; i++) RT_TRY(add_special(t, ends[i], err));
+    for (int i = 0; i < o->special_count; i++) RT_TRY(add_special(t, o->special[i], err));
+    for (int32_t id = t->special; c < 512 && s == RT_OK; c++)
         if (rt_byte_alphabet_byte(c) >= 0) s = rt_tok_vocab_add(&t->tokens, id++, token, rt_utf8_put(token, c), &clash);
+    if (s == RT_E_INPUT)
+        return rt_fail(err, RT_E_ARG, "the special token '%s' is the character of a byte",
+                       rt_tok_vocab_string(&t->tokens, clash));
     return s == RT_OK ? s : rt_tok_out_of_memory(err);
 }
 
@@ -196,7 +209,7 @@ static void trainer_free(trainer *t) {
 }
 
 rt_status rt_bpe_train(const char *text, size_t bytes, const rt_bpe_train_options *o, rt_buf *json, rt_error *err) {
-    int32_t least = 256 + 2 * o->bos_eos;
+    int32_t least = 256 + 2 * o->bos_eos + o->special_count;
     if (o->vocab < least || o->vocab >= TOK_MAX_ID)
         return rt_fail(err, RT_E_ARG, "a byte-level vocabulary of %d: expected %d..%d", o->vocab, least,
                        TOK_MAX_ID - 1);
@@ -204,7 +217,7 @@ rt_status rt_bpe_train(const char *text, size_t bytes, const rt_bpe_train_option
     if (valid < bytes) return rt_fail(err, RT_E_INPUT, "the text is not valid UTF-8 at byte %zu", valid);
     trainer t = {0};
     rt_status s = first_tokens(&t, o, err);
-    if (s == RT_OK) s = rt_train_read_words(&t, text, bytes, err);
+    if (s == RT_OK) s = rt_train_read_words(&t, o, text, bytes, err);
     if (s == RT_OK) s = learn(&t, o, err);
     if (s == RT_OK) s = rt_train_write_json(&t, o, json, err);
     trainer_free(&t);

@@ -25,6 +25,7 @@ typedef struct train_candidate { /* heap entry; stale when the pair's count has 
 
 typedef struct trainer {
     tok_vocab tokens; /* in the visible alphabet */
+    int32_t special;  /* ids below are special tokens */
     train_word *words;
     int32_t *symbols;
     train_pair *pairs;
@@ -36,7 +37,8 @@ typedef struct trainer {
         place_capacity, heap_size, heap_capacity, merge_count, merge_capacity;
 } trainer;
 
-rt_status rt_train_read_words(trainer *t, const char *text, size_t bytes, rt_error *err) RT_NODISCARD;
+rt_status rt_train_read_words(trainer *t, const rt_bpe_train_options *o, const char *text, size_t bytes,
+                              rt_error *err) RT_NODISCARD;
 rt_status rt_train_write_json(const trainer *t, const rt_bpe_train_options *o, rt_buf *json,
                               rt_error *err) RT_NODISCARD;
 #endif

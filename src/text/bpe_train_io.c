@@ -8,6 +8,23 @@
 
 /* ---- words ---- */
 
+static json_t *byte_level(bool cuts) {
+    return json_pack("{s:s, s:b, s:b, s:b}", "type", "ByteLevel", "add_prefix_space", 0, "trim_offsets", 0, "use_regex",
+                     cuts);
+}
+
+/* What a family's files hold as pre_tokenizer. */
+static json_t *words_json(rt_word_pattern pattern) {
+    static const char *const expressions[] = {
+        [RT_WORDS_LLAMA3] = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}"
+                            "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+",
+        [RT_WORDS_QWEN2] = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}"
+                           "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"};
+    if (pattern == RT_WORDS_GPT2) return byte_level(true);
+    return json_pack("{s:s, s:[{s:s, s:{s:s}, s:s, s:b}, o]}", "type", "Sequence", "pretokenizers", "type", "Split",
+                     "pattern", "Regex", expressions[pattern], "behavior", "Isolated", "invert", 0, byte_level(false));
+}
+
 static bool add_word(trainer *t, const tok_vocab *words, const int32_t id_of[256], int32_t word) {
     const char *s = rt_tok_vocab_string(words, word);
     int32_t n = (int32_t)words->entries[word].length;
@@ -19,62 +36,77 @@ static bool add_word(trainer *t, const tok_vocab *words, const int32_t id_of[256
     return true;
 }
 
-static rt_status count_pieces(trainer *t, const tok_pieces *p, rt_error *err) {
-    tok_vocab words = {0};
-    int32_t id_of[256], clash;
-    char token[4];
-    bool ok = true;
-    for (int b = 0; b < 256; b++)
-        id_of[b] = rt_tok_vocab_find(&t->tokens, token, rt_utf8_put(token, rt_byte_alphabet_char((uint8_t)b)));
-    for (size_t i = 0; i < p->list.size && ok; i++) {
-        const char *s = p->view.s + p->list.data[i].begin;
-        size_t n = p->list.data[i].end - p->list.data[i].begin;
-        int32_t word = rt_tok_vocab_find(&words, s, n);
-        if (word < 0) {
-            word = words.size;
-            ok = rt_tok_vocab_add(&words, word, s, n, &clash) == RT_OK && add_word(t, &words, id_of, word);
-        }
-        if (ok) t->words[word].count++;
+typedef struct counter {
+    trainer *t;
+    tok_vocab words;
+    int32_t id_of[256]; /* the symbol of a byte */
+} counter;
+
+static bool count_word(counter *c, const char *s, size_t n) {
+    int32_t clash, word = n ? rt_tok_vocab_find(&c->words, s, n) : 0;
+    if (n == 0) return true;
+    if (word < 0) {
+        word = c->words.size;
+        if (rt_tok_vocab_add(&c->words, word, s, n, &clash) != RT_OK || !add_word(c->t, &c->words, c->id_of, word))
+            return false;
     }
-    rt_tok_vocab_free(&words);
-    return ok ? RT_OK : rt_tok_out_of_memory(err);
+    c->t->words[word].count++;
+    return true;
 }
 
-static rt_status cut_words(tok_steps *steps, tok_pieces *p, rt_error *err) {
-    json_t *json = json_pack("{s:s, s:b}", "type", "ByteLevel", "add_prefix_space", 0);
+/* The pieces that the expression cuts, one after the other: a list of them all would be larger than the text. None of
+ * our expressions matches nothing. */
+static rt_status count_words(counter *c, const tok_pattern *words, const char *text, size_t bytes, rt_error *err) {
+    tok_matcher matcher = {0};
+    bool found = true, ok = true;
+    rt_status s = rt_tok_matcher_new(&matcher, err);
+    for (size_t done = 0; s == RT_OK && ok && found && done < bytes;) {
+        tok_range hit;
+        s = rt_tok_pattern_next(words, &matcher, text, bytes, done, &hit, &found, err);
+        if (s != RT_OK) break;
+        if (!found) hit = (tok_range){bytes, bytes};
+        ok = count_word(c, text + done, hit.begin - done) && count_word(c, text + hit.begin, hit.end - hit.begin);
+        done = hit.end;
+    }
+    rt_tok_matcher_free(&matcher);
+    return s == RT_OK && !ok ? rt_tok_out_of_memory(err) : s;
+}
+
+static rt_status load_steps(tok_steps *steps, const rt_bpe_train_options *o, rt_error *err) {
+    json_t *json = words_json(o->pattern);
     tok_node node = {json, "pre_tokenizer", ""};
-    rt_status s = json ? rt_tok_steps_load(steps, &node, rt_tok_pretokenizers, "", err) : rt_tok_out_of_memory(err);
+    rt_status s =
+        json ? rt_tok_steps_load(steps, &node, rt_tok_pretokenizers, "pretokenizers", err) : rt_tok_out_of_memory(err);
     json_decref(json);
-    if (s == RT_OK) s = rt_tok_matcher_new(&p->matcher, err);
-    rt_tok_ranges_add(&p->list, 0, p->view.n);
-    if (s == RT_OK && p->list.failed) s = rt_tok_out_of_memory(err);
-    return s == RT_OK ? steps->items[0].kind->pretokenize(&steps->items[0], p, err) : s;
+    return s;
 }
 
-rt_status rt_train_read_words(trainer *t, const char *text, size_t bytes, rt_error *err) {
+rt_status rt_train_read_words(trainer *t, const rt_bpe_train_options *o, const char *text, size_t bytes,
+                              rt_error *err) {
     tok_steps steps = {0};
-    tok_pieces p = {.view = {text, bytes, NULL, 0}, .end = (int64_t)bytes};
-    rt_status s = cut_words(&steps, &p, err);
-    if (s == RT_OK) s = count_pieces(t, &p, err);
-    rt_tok_pieces_free(&p);
+    counter c = {.t = t};
+    char token[4];
+    for (int b = 0; b < 256; b++)
+        c.id_of[b] = rt_tok_vocab_find(&t->tokens, token, rt_utf8_put(token, rt_byte_alphabet_char((uint8_t)b)));
+    rt_status s = load_steps(&steps, o, err);
+    if (s == RT_OK)
+        s = count_words(&c, &steps.items[0].pattern, text, bytes, err); /* the first step is the one that cuts */
+    rt_tok_vocab_free(&c.words);
     rt_tok_steps_free(&steps);
     return s;
 }
 
 /* ---- tokenizer.json ---- */
 
-static json_t *added_tokens(bool any) {
+static json_t *added_tokens(const trainer *t) {
     json_t *list = json_array();
-    static const char *const names[] = {"<|bos|>", "<|eos|>"};
-    for (int i = 0; any && i < 2; i++)
-        json_array_append_new(list,
-                              json_pack("{s:i, s:s, s:b, s:b, s:b, s:b, s:b}", "id", i, "content", names[i],
-                                        "single_word", 0, "lstrip", 0, "rstrip", 0, "normalized", 0, "special", 1));
+    for (int32_t i = 0; i < t->special; i++) {
+        json_t *token =
+            json_pack("{s:i, s:s, s:b, s:b, s:b, s:b, s:b}", "id", i, "content", rt_tok_vocab_string(&t->tokens, i),
+                      "single_word", 0, "lstrip", 0, "rstrip", 0, "normalized", 0, "special", 1);
+        if (json_array_append_new(list, token) != 0) return json_decref(list), NULL;
+    }
     return list;
-}
-static json_t *byte_level(void) {
-    return json_pack("{s:s, s:b, s:b, s:b}", "type", "ByteLevel", "add_prefix_space", 0, "trim_offsets", 0, "use_regex",
-                     1);
 }
 static json_t *around(void) {
     return json_loads(
@@ -113,13 +145,13 @@ static int into_buf(const char *text, size_t n, void *buf) {
 
 rt_status rt_train_write_json(const trainer *t, const rt_bpe_train_options *o, rt_buf *out, rt_error *err) {
     size_t before = out->size;
-    json_t *root =
-        json_pack("{s:s, s:n, s:n, s:o, s:n, s:o, s:o, s:o, s:{s:s, s:n, s:n, s:s, s:s, s:b, s:b, s:b, s:o, s:o}}",
-                  "version", "1.0", "truncation", "padding", "added_tokens", added_tokens(o->bos_eos), "normalizer",
-                  "pre_tokenizer", byte_level(), "post_processor",
-                  o->bos_eos && o->add_special ? around() : byte_level(), "decoder", byte_level(), "model", "type",
-                  "BPE", "dropout", "unk_token", "continuing_subword_prefix", "", "end_of_word_suffix", "", "fuse_unk",
-                  0, "byte_fallback", 0, "ignore_merges", 0, "vocab", vocab_json(&t->tokens), "merges", merges_json(t));
+    json_t *root = json_pack(
+        "{s:s, s:n, s:n, s:o, s:n, s:o, s:o, s:o, s:{s:s, s:n, s:n, s:s, s:s, s:b, s:b, s:b, s:o, s:o}}", "version",
+        "1.0", "truncation", "padding", "added_tokens", added_tokens(t), "normalizer", "pre_tokenizer",
+        words_json(o->pattern), "post_processor", o->bos_eos && o->add_special ? around() : byte_level(true), "decoder",
+        byte_level(true), "model", "type", "BPE", "dropout", "unk_token", "continuing_subword_prefix", "",
+        "end_of_word_suffix", "", "fuse_unk", 0, "byte_fallback", 0, "ignore_merges", 0, "vocab",
+        vocab_json(&t->tokens), "merges", merges_json(t));
     bool ok = root && json_dump_callback(root, into_buf, out, JSON_INDENT(1)) == 0;
     rt_buf_putc(out, '\n');
     json_decref(root);

@@ -22,3 +22,10 @@ size_t rt_byte_alphabet_undo(const char *token, size_t n, char *out) {
     }
     return count;
 }
+void rt_byte_alphabet_spell(const tok_view *v, size_t begin, size_t end, tok_text *out) {
+    char c[4];
+    for (size_t i = begin; i < end; i++) {
+        size_t n = rt_utf8_put(c, rt_byte_alphabet_char((uint8_t)v->s[i]));
+        rt_tok_text_add(out, c, n, rt_tok_origin(v, i), rt_tok_origin(v, i + 1));
+    }
+}

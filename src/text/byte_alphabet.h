@@ -5,9 +5,12 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include "text/tok_text.h"
 
 int32_t rt_byte_alphabet_char(uint8_t byte);
 int rt_byte_alphabet_byte(int32_t character); /* -1: not of the alphabet */
+/* Appends bytes [begin, end) of a view, each as its character. */
+void rt_byte_alphabet_spell(const tok_view *v, size_t begin, size_t end, tok_text *out);
 /* The bytes a token stands for into out (room for n): their number, or n and a plain copy when a character is not of
  * the alphabet (added tokens may hold any). */
 size_t rt_byte_alphabet_undo(const char *token, size_t n, char *out);

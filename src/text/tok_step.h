@@ -29,7 +29,7 @@ typedef struct tok_kind {
     rt_status (*pretokenize)(const tok_step *s, tok_pieces *p, rt_error *err);
     rt_status (*decode)(const tok_step *s, const tok_matcher *m, const tok_list *in, tok_list *out, rt_error *err);
     bool needs_origin; /* pretokenize reads where pieces began */
-    bool bytes;        /* pre-tokenizer: the model sees bytes in the visible alphabet from here on (must be last) */
+    bool bytes;        /* pre-tokenizer: from here on the text is bytes in the visible alphabet */
     bool each_token;   /* decode maps every token on its own, whatever its place (the first excepted) */
 } tok_kind;
 
@@ -41,6 +41,7 @@ struct tok_step { /* parameters; a kind uses what it needs */
     int64_t start, stop;
     int mode;
     bool flag[2];
+    bool spell_out; /* a kind with `bytes`: the visible alphabet is written out */
 };
 
 typedef struct tok_steps {

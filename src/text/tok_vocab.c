@@ -56,6 +56,18 @@ static bool reach(tok_vocab *v, int32_t id) { /* entries up to id exist */
     return true;
 }
 
+static rt_status enter(tok_vocab *v, size_t slot, int32_t id, const char *s, size_t n) {
+    size_t begin = v->bytes.size;
+    rt_buf_add(&v->bytes, s, n);
+    rt_buf_putc(&v->bytes, 0);
+    if (v->bytes.failed) return RT_E_NOMEM;
+    v->entries[id] = (tok_entry){
+        .begin = begin, .decoded = begin, .length = (uint32_t)n, .decoded_length = (uint32_t)n, .used = true};
+    v->filled += !v->slots[slot];
+    v->slots[slot] = id + 1;
+    return RT_OK;
+}
+
 rt_status rt_tok_vocab_add(tok_vocab *v, int32_t id, const char *s, size_t n, int32_t *clash) {
     if (!rehash(v)) return RT_E_NOMEM;
     size_t slot = slot_of(v, s, n);
@@ -65,14 +77,12 @@ rt_status rt_tok_vocab_add(tok_vocab *v, int32_t id, const char *s, size_t n, in
     }
     if (!reach(v, id)) return RT_E_NOMEM;
     if (v->entries[id].used) return *clash = id, RT_E_INPUT;
-    size_t begin = v->bytes.size;
-    rt_buf_add(&v->bytes, s, n);
-    rt_buf_putc(&v->bytes, 0);
-    if (v->bytes.failed) return RT_E_NOMEM;
-    v->entries[id] = (tok_entry){.begin = begin, .length = (uint32_t)n, .used = true};
-    v->slots[slot] = id + 1;
-    v->filled++;
-    return RT_OK;
+    return enter(v, slot, id, s, n);
+}
+
+rt_status rt_tok_vocab_put(tok_vocab *v, int32_t id, const char *s, size_t n) {
+    if (!rehash(v) || !reach(v, id)) return RT_E_NOMEM;
+    return enter(v, slot_of(v, s, n), id, s, n);
 }
 
 int32_t rt_tok_vocab_find(const tok_vocab *v, const char *s, size_t n) {
@@ -83,6 +93,20 @@ int32_t rt_tok_vocab_find_model(const tok_vocab *v, const char *s, size_t n) {
     return id >= 0 && v->entries[id].in_model ? id : -1;
 }
 const char *rt_tok_vocab_string(const tok_vocab *v, int32_t id) { return v->bytes.data + v->entries[id].begin; }
+
+rt_status rt_tok_vocab_set_decoded(tok_vocab *v, int32_t id, const char *s, size_t n) {
+    size_t begin = v->bytes.size;
+    rt_buf_add(&v->bytes, s, n);
+    rt_buf_putc(&v->bytes, 0);
+    if (v->bytes.failed) return RT_E_NOMEM;
+    v->entries[id].decoded = begin;
+    v->entries[id].decoded_length = (uint32_t)n;
+    return RT_OK;
+}
+const char *rt_tok_vocab_decoded(const tok_vocab *v, int32_t id, size_t *n) {
+    *n = v->entries[id].decoded_length;
+    return v->bytes.data + v->entries[id].decoded;
+}
 
 void rt_tok_vocab_free(tok_vocab *v) {
     rt_buf_free(&v->bytes);

@@ -7,8 +7,10 @@ enum { TOK_MAX_ID = 1 << 24 }; /* a file that names higher ids is damaged: the t
 
 typedef struct tok_entry {
     size_t begin;    /* in `bytes` */
+    size_t decoded;  /* in `bytes`: what stands for it in decoding, its string but for some added tokens */
     uint32_t length; /* bytes of the token's string */
-    int32_t covers;  /* bytes of text it stands for */
+    uint32_t decoded_length;
+    int32_t covers; /* bytes of text it stands for */
     bool used, in_model, special;
 } tok_entry;
 
@@ -23,9 +25,14 @@ typedef struct tok_vocab {
 
 /* RT_E_INPUT when the id is taken by another string or the string has another id (*clash: that id). */
 rt_status rt_tok_vocab_add(tok_vocab *v, int32_t id, const char *s, size_t n, int32_t *clash) RT_NODISCARD;
+/* The same where a string may come twice: it is found under the id it was given last, the others keep it for decoding.
+ * The id must be new. */
+rt_status rt_tok_vocab_put(tok_vocab *v, int32_t id, const char *s, size_t n) RT_NODISCARD;
 int32_t rt_tok_vocab_find(const tok_vocab *v, const char *s, size_t n); /* -1: none */
 int32_t rt_tok_vocab_find_model(const tok_vocab *v, const char *s, size_t n);
 const char *rt_tok_vocab_string(const tok_vocab *v, int32_t id); /* id is used */
+rt_status rt_tok_vocab_set_decoded(tok_vocab *v, int32_t id, const char *s, size_t n) RT_NODISCARD;
+const char *rt_tok_vocab_decoded(const tok_vocab *v, int32_t id, size_t *n);
 void rt_tok_vocab_free(tok_vocab *v);
 
 typedef struct tok_merge {

@@ -33,7 +33,11 @@ static const tok_entry *entry(const rt_tokenizer *t, int32_t id) {
     return used ? &t->vocab.entries[id] : NULL;
 }
 const char *rt_tokenizer_model(const rt_tokenizer *t) {
-    return t->model.byte_level ? "BPE over bytes" : t->model.byte_fallback ? "BPE with bytes to fall back on" : "BPE";
+    bool bpe = t->model.kind == &rt_tok_model_bpe, bytes = false;
+    for (size_t i = 0; i < t->pretokenizers.size; i++) bytes |= t->pretokenizers.items[i].kind->bytes;
+    if (bpe && bytes) return "BPE over bytes";
+    if (!t->model.byte_fallback) return t->model.kind->type;
+    return bpe ? "BPE with bytes to fall back on" : "Unigram with bytes to fall back on";
 }
 int32_t rt_tokenizer_size(const rt_tokenizer *t) { return t->vocab.size; }
 const char *rt_tokenizer_token(const rt_tokenizer *t, int32_t id, size_t *bytes) {

@@ -18,7 +18,7 @@ typedef struct cached { /* one cache line */
 struct rt_encoder {
     const rt_tokenizer *t;
     tok_pieces normal, pieces; /* `normal` holds the normalised text that `pieces` cuts */
-    bpe_work bpe;
+    tok_work work;
     cached *cache; /* direct-mapped; NULL: none */
     rt_ids *ids;
     int64_t *begins; /* of the ids of this text */
@@ -45,7 +45,7 @@ static cached *cache_slot(rt_encoder *e, const char *s, size_t n) {
     return e->cache && n <= CACHE_KEY && n > 0 ? &e->cache[rt_tok_hash(s, n) % CACHE_SLOTS] : NULL;
 }
 
-static void remember(cached *c, const bpe_work *w, const char *s, size_t n) {
+static void remember(cached *c, const tok_work *w, const char *s, size_t n) {
     if (w->size > CACHE_IDS || w->lead) return;
     *c = (cached){.bytes = (uint8_t)n, .count = (uint8_t)w->size};
     memcpy(c->key, s, n);
@@ -63,8 +63,8 @@ static rt_status encode_piece(rt_encoder *e, size_t begin, size_t end, rt_error 
         for (int i = 0; i < c->count; begin += c->lengths[i++]) emit(e, c->ids[i], origin(e, begin));
         return RT_OK;
     }
-    bpe_work *w = &e->bpe;
-    RT_TRY(rt_bpe_run(w, &e->t->vocab, &e->t->model, s, n, err));
+    tok_work *w = &e->work;
+    RT_TRY(rt_tok_encode_piece(w, e->t, s, n, err));
     if (c) remember(c, w, s, n);
     begin += w->lead;
     for (size_t i = 0; i < w->size; begin += w->symbols[i++].length) emit(e, w->symbols[i].id, origin(e, begin));
@@ -122,12 +122,12 @@ rt_status rt_tok_normalize(const rt_tokenizer *t, tok_pieces *p, tok_view *view,
 /* A stretch of raw text without added tokens that are looked for there. */
 static rt_status encode_stretch(rt_encoder *e, const char *s, size_t begin, size_t end, rt_error *err) {
     tok_view view = {s + begin, end - begin, NULL, (int64_t)begin};
-    tok_hit hit;
+    tok_hit hit = {0};
     size_t from = 0;
     if (begin == end) return RT_OK;
     RT_TRY(rt_tok_normalize(e->t, &e->normal, &view, (int64_t)end, err));
-    for (; rt_tok_added_next(&e->t->normalized, view.s, view.n, from, &hit); from = hit.end) {
-        RT_TRY(encode_normal(e, &view, from, hit.begin, err));
+    for (; rt_tok_added_next(&e->t->normalized, view.s, view.n, hit.next, from, &hit); from = hit.end) {
+        if (from < hit.begin) RT_TRY(encode_normal(e, &view, from, hit.begin, err));
         emit(e, hit.id, e->track ? rt_tok_origin(&view, hit.begin) : 0);
     }
     return encode_normal(e, &view, from, view.n, err);
@@ -135,13 +135,13 @@ static rt_status encode_stretch(rt_encoder *e, const char *s, size_t begin, size
 
 static rt_status encode_all(rt_encoder *e, const char *s, size_t n, bool add_special, rt_error *err) {
     const rt_tokenizer *t = e->t;
-    tok_hit hit;
+    tok_hit hit = {0};
     size_t from = 0, valid = rt_utf8_valid_bytes(s, n);
     if (valid < n) return rt_fail(err, RT_E_INPUT, "the text is not valid UTF-8 at byte %zu", valid);
     for (int i = 0; add_special && i < t->before.size; i++) emit(e, t->before.ids[i], 0);
     size_t first = e->count;
-    for (; rt_tok_added_next(&t->raw, s, n, from, &hit); from = hit.end) {
-        RT_TRY(encode_stretch(e, s, from, hit.begin, err));
+    for (; rt_tok_added_next(&t->raw, s, n, hit.next, from, &hit); from = hit.end) {
+        if (from < hit.begin) RT_TRY(encode_stretch(e, s, from, hit.begin, err));
         emit(e, hit.id, (int64_t)hit.begin);
     }
     RT_TRY(encode_stretch(e, s, from, n, err));
@@ -170,7 +170,7 @@ void rt_tok_pieces_free(tok_pieces *p) {
 static void encoder_close(rt_encoder *e) {
     rt_tok_pieces_free(&e->normal);
     rt_tok_pieces_free(&e->pieces);
-    rt_bpe_free(&e->bpe);
+    rt_tok_work_free(&e->work);
     rt_free(e->cache);
     rt_free(e->begins);
 }

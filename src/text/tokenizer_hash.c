@@ -1,6 +1,7 @@
 /* tokenizer_hash.c - the name of a tokenizer by content (decision 15): what its layout, its gzip, the order of its keys
- * and the spelling of its merges do not change. Lines: "ID BYTES TOKEN SPECIAL" in order of ids, "LEFT RIGHT" in order
- * of ranks, then normalizer, pre-tokenizer and decoder as compact JSON with sorted keys (null where absent). */
+ * and the spelling of its merges do not change. Lines: "ID BYTES TOKEN SPECIAL" in order of ids; "LEFT RIGHT" in order
+ * of ranks; the model's kind and options; "ID SCORE" where there are scores; how added tokens are looked for; then
+ * normalizer, pre-tokenizer and decoder as compact JSON with sorted keys (null where absent). */
 #include <retort/base/sha256.h>
 #include "text/tokenizer_impl.h"
 #include <stdio.h>
@@ -24,6 +25,7 @@ static int by_rank(const void *a, const void *b) {
 static rt_status add_merges(rt_sha256 *h, const tok_merges *m, rt_error *err) {
     char line[64];
     size_t n = 0;
+    if (!m->slots) return RT_OK;
     tok_merge *sorted = rt_alloc(rt_array_bytes((size_t)m->count, sizeof *sorted));
     if (!sorted) return rt_tok_out_of_memory(err);
     for (size_t i = 0; i <= m->mask; i++)
@@ -35,6 +37,35 @@ static rt_status add_merges(rt_sha256 *h, const tok_merges *m, rt_error *err) {
     }
     rt_free(sorted);
     return RT_OK;
+}
+
+static void add_affix(rt_sha256 *h, const char *text, size_t n) {
+    char line[32];
+    rt_sha256_add(h, line, (size_t)snprintf(line, sizeof line, " %zu ", n));
+    rt_sha256_add(h, text ? text : "", n);
+}
+static void add_model(rt_sha256 *h, const tok_model *m) {
+    char line[128];
+    rt_sha256_add(h, line,
+                  (size_t)snprintf(line, sizeof line, "%s unk %d bytes %d fuse %d whole %d word %lld", m->kind->type,
+                                   m->unk, m->byte_fallback, m->fuse_unk, m->ignore_merges,
+                                   (long long)m->longest_word));
+    add_affix(h, m->prefix, m->prefix_bytes);
+    add_affix(h, m->suffix, m->suffix_bytes);
+    rt_sha256_add(h, "\n", 1);
+    for (int32_t id = 0; id < m->scored; id++)
+        rt_sha256_add(h, line, (size_t)snprintf(line, sizeof line, "%d %.17g\n", id, m->scores[id]));
+}
+
+/* The sets are sorted, whatever the order of the file. */
+static void add_added(rt_sha256 *h, const tok_added_set *set) {
+    char line[64];
+    for (size_t i = 0; i < set->size; i++) {
+        const tok_added *a = &set->items[i];
+        rt_sha256_add(h, line,
+                      (size_t)snprintf(line, sizeof line, "added %d %d %d %d %d\n", a->id, a->single_word, a->lstrip,
+                                       a->rstrip, a->normalized));
+    }
 }
 
 static int into_hash(const char *text, size_t n, void *hash) {
@@ -56,6 +87,9 @@ rt_status rt_tok_make_hash(rt_tokenizer *t, const tok_node *root, rt_error *err)
     rt_sha256_start(&h);
     add_vocab(&h, &t->vocab);
     RT_TRY(add_merges(&h, &t->model.merges, err));
+    add_model(&h, &t->model);
+    add_added(&h, &t->raw);
+    add_added(&h, &t->normalized);
     RT_TRY(add_component(&h, root, "normalizer", err));
     RT_TRY(add_component(&h, root, "pre_tokenizer", err));
     RT_TRY(add_component(&h, root, "decoder", err));

@@ -11,17 +11,18 @@ enum { MAX_FILE_BYTES = 1 << 29 };
 
 /* ---- sections ---- */
 
-/* A step that turns text into bytes must be the last: what follows would see the visible alphabet. */
-static rt_status check_byte_level(rt_tokenizer *t, const tok_node *pretokenizer, rt_error *err) {
+/* A step that turns text into bytes says so by a flag, and the tables of a plain BPE undo the alphabet: the text stays
+ * as it is. Where another step follows, or for other models, the alphabet is spelled out. */
+static void use_bytes(rt_tokenizer *t) {
+    tok_model *m = &t->model;
     for (size_t i = 0; i < t->pretokenizers.size; i++) {
-        const tok_kind *kind = t->pretokenizers.items[i].kind;
-        t->needs_origin |= kind->needs_origin;
-        if (!kind->bytes) continue;
-        t->model.byte_level = true;
-        if (i + 1 < t->pretokenizers.size)
-            return rt_tok_fail(pretokenizer, RT_E_UNSUPPORTED, err, "%s must be the last pre-tokenizer", kind->type);
+        tok_step *step = &t->pretokenizers.items[i];
+        t->needs_origin |= step->kind->needs_origin;
+        if (!step->kind->bytes) continue;
+        bool plain = m->kind == &rt_tok_model_bpe && !m->byte_fallback && !m->prefix_bytes && !m->suffix_bytes;
+        m->byte_level = plain && i + 1 == t->pretokenizers.size;
+        step->spell_out = !m->byte_level;
     }
-    return RT_OK;
 }
 
 static rt_status load_sections(rt_tokenizer *t, const tok_node *root, rt_error *err) {
@@ -32,8 +33,8 @@ static rt_status load_sections(rt_tokenizer *t, const tok_node *root, rt_error *
     RT_TRY(rt_tok_steps_load(&t->normalizers, &normalizer, rt_tok_normalizers, "normalizers", err));
     RT_TRY(rt_tok_steps_load(&t->pretokenizers, &pretokenizer, rt_tok_pretokenizers, "pretokenizers", err));
     RT_TRY(rt_tok_steps_load(&t->decoders, &decoder, rt_tok_decoders, "decoders", err));
-    RT_TRY(check_byte_level(t, &pretokenizer, err));
     RT_TRY(rt_tok_load_model(t, &model, err));
+    use_bytes(t);
     RT_TRY(rt_tok_load_added(t, &added, err));
     RT_TRY(rt_tok_finish_model(t, &model, err));
     RT_TRY(rt_tok_load_post(t, &post, err));
@@ -79,7 +80,7 @@ void rt_tokenizer_free(rt_tokenizer *t) {
     rt_buf_free(&t->json);
     rt_buf_free(&t->config);
     rt_tok_vocab_free(&t->vocab);
-    rt_tok_merges_free(&t->model.merges);
+    rt_tok_model_free(&t->model);
     rt_tok_steps_free(&t->normalizers);
     rt_tok_steps_free(&t->pretokenizers);
     rt_tok_steps_free(&t->decoders);

@@ -43,13 +43,31 @@ static rt_status write_in(const char *dir, const char *name, const char *text, s
     return s;
 }
 
-/* What Hugging Face's classes want to know and tokenizer.json does not say. */
-static const char config[] = "{\n  \"tokenizer_class\": \"PreTrainedTokenizerFast\",\n  \"bos_token\": \"<|bos|>\",\n"
-                             "  \"eos_token\": \"<|eos|>\",\n  \"clean_up_tokenization_spaces\": false\n}\n";
+/* What Hugging Face's classes want to know and tokenizer.json does not say; NULL: out of memory. */
+static json_t *config(const rt_bpe_train_options *o) {
+    json_t *special = json_array();
+    for (int i = 0; i < o->special_count; i++)
+        if (json_array_append_new(special, json_string(o->special[i])) != 0) return json_decref(special), NULL;
+    return json_pack("{s:s, s:s*, s:s*, s:b, s:o}", "tokenizer_class", "PreTrainedTokenizerFast", "bos_token",
+                     o->bos_eos ? "<|bos|>" : NULL, "eos_token", o->bos_eos ? "<|eos|>" : NULL,
+                     "clean_up_tokenization_spaces", 0, "additional_special_tokens", special);
+}
 
-static rt_status write_folder(const char *dir, const rt_buf *json, rt_error *err) {
+static rt_status write_config(const char *dir, const rt_bpe_train_options *o, rt_error *err) {
+    rt_buf text = {0};
+    json_t *root = config(o);
+    if (root) rt_json_dump(root, 2, &text);
+    rt_buf_putc(&text, '\n');
+    json_decref(root);
+    rt_status s = !root || text.failed ? rt_fail(err, RT_E_NOMEM, "%s: out of memory", dir)
+                                       : write_in(dir, "tokenizer_config.json", text.data, text.size, err);
+    rt_buf_free(&text);
+    return s;
+}
+
+static rt_status write_folder(const char *dir, const rt_buf *json, const rt_bpe_train_options *o, rt_error *err) {
     RT_TRY(rt_dir_make(dir, err));
-    RT_TRY(write_in(dir, "tokenizer_config.json", config, sizeof config - 1, err));
+    RT_TRY(write_config(dir, o, err));
     return write_in(dir, "tokenizer.json", json->data, json->size, err);
 }
 
@@ -61,15 +79,20 @@ static rt_status count_ids(const rt_buf *json, int32_t *size, rt_error *err) {
     return RT_OK;
 }
 
-rt_status rt_tokenizer_train(const char *const *paths, int count, const rt_corpus_options *o, int64_t limit,
-                             int32_t vocab, const char *dir, int32_t *size, rt_error *err) {
+rt_status rt_tokenizer_train_as(const char *const *paths, int count, const rt_corpus_options *o, int64_t limit,
+                                const rt_bpe_train_options *how, const char *dir, int32_t *size, rt_error *err) {
     rt_buf text = {0}, json = {0};
-    rt_bpe_train_options options = {.vocab = vocab, .bos_eos = true};
     rt_status s = gather_files(paths, count, o, limit, &text, err);
-    if (s == RT_OK) s = rt_bpe_train(text.data, text.size, &options, &json, err);
+    if (s == RT_OK) s = rt_bpe_train(text.data, text.size, how, &json, err);
     if (s == RT_OK) s = count_ids(&json, size, err);
-    if (s == RT_OK) s = write_folder(dir, &json, err);
+    if (s == RT_OK) s = write_folder(dir, &json, how, err);
     rt_buf_free(&text);
     rt_buf_free(&json);
     return s;
+}
+
+rt_status rt_tokenizer_train(const char *const *paths, int count, const rt_corpus_options *o, int64_t limit,
+                             int32_t vocab, const char *dir, int32_t *size, rt_error *err) {
+    rt_bpe_train_options how = {.vocab = vocab, .bos_eos = true};
+    return rt_tokenizer_train_as(paths, count, o, limit, &how, dir, size, err);
 }

@@ -21,8 +21,8 @@ static rt_status out_of_memory(rt_error *err) { return rt_fail(err, RT_E_NOMEM, 
 
 /* ------------------------------------------------------------------- pairing */
 
-static void add(rt_compare *c, const char *name, const rt_tensor *a, const rt_tensor *b) {
-    if (a || b) c->r.tensors[c->r.count++] = (rt_compared){.name = name, .a = a, .b = b, .d = {.first = -1, .worst = -1}};
+static void add(rt_compare *c, const char *name, const rt_tensor *a, const rt_tensor *b, bool other) {
+    if (a || b) c->r.tensors[c->r.count++] = (rt_compared){.name = name, .a = a, .b = b, .other = other, .d = {.first = -1, .worst = -1}};
 }
 static rt_status add_weights(rt_compare *c, const rt_compare_side *of, const rt_compare_side *other, bool is_a, rt_error *err) {
     const rt_model_config *m = rt_hf_config(of->files);
@@ -32,7 +32,7 @@ static rt_status add_weights(rt_compare *c, const rt_compare_side *of, const rt_
         if (!is_a && theirs) continue; /* paired already */
         const char *name = rt_arena_strdup(&c->arena, w.name);
         if (!name) return out_of_memory(err);
-        add(c, name, is_a ? own : NULL, is_a ? theirs : own);
+        add(c, name, is_a ? own : NULL, is_a ? theirs : own, false);
     }
     return RT_OK;
 }
@@ -44,7 +44,7 @@ static rt_status add_other_file(rt_compare *c, int k, bool is_a, rt_error *err) 
         if (!is_a && theirs) continue;
         const char *name = rt_arena_printf(&c->arena, "%s: %s", others[k], t->name);
         if (!name) return out_of_memory(err);
-        add(c, name, is_a ? &t->tensor : NULL, is_a ? theirs : &t->tensor);
+        add(c, name, is_a ? &t->tensor : NULL, is_a ? theirs : &t->tensor, true);
     }
     return RT_OK;
 }
@@ -94,7 +94,7 @@ static rt_status compare_tensors(rt_compare *c, rt_error *err) {
     return RT_OK;
 }
 
-static int rank(const rt_compared *t) { return !t->b ? 2 : !t->a ? 3 : t->same_shape; }
+static int rank(const rt_compared *t) { return !t->b ? 4 : !t->a ? 5 : 2 * t->other + t->same_shape; }
 static int worst_first(const void *a, const void *b) {
     const rt_compared *x = a, *y = b;
     if (rank(x) != rank(y)) return rank(x) - rank(y);

@@ -11,7 +11,7 @@ enum { NAME = 160, VALUE = 44 };
 /* -------------------------------------------------------------------- groups */
 
 typedef struct group {
-    char name[NAME]; /* numbers between dots are '*' */
+    char name[NAME]; /* numbers between dots are '*'; of other files only the kind is left: "optimizer.safetensors: m.*" */
     int64_t tensors, different, elements, differing, other_shape;
     double max_abs, relative;
     const rt_compared *worst;
@@ -22,8 +22,13 @@ typedef struct groups {
     bool failed;
 } groups;
 
-static void pattern(const char *name, char *out) {
+static void pattern(const rt_compared *t, char *out) {
+    const char *name = t->name, *kind = t->other ? strstr(name, ": ") : NULL, *dot = kind ? strchr(kind, '.') : NULL;
     size_t n = 0;
+    if (dot) {
+        snprintf(out, NAME, "%.*s.*", (int)(dot - name), name);
+        return;
+    }
     for (const char *p = name; *p && n < NAME - 1;) {
         size_t digits = strspn(p, "0123456789");
         bool whole = digits && p > name && p[-1] == '.' && (p[digits] == '.' || !p[digits]);
@@ -52,7 +57,7 @@ static groups fold(const rt_comparison *c, bool (*which)(const rt_compared *)) {
     for (int64_t i = 0; i < c->count && !g.failed; i++) {
         const rt_compared *t = &c->tensors[i];
         if (!which(t)) continue;
-        pattern(t->name, name);
+        pattern(t, name);
         group *one = find(&g, name);
         if (!one) break;
         if (!one->worst) one->worst = t;

@@ -105,7 +105,7 @@ static int64_t describe_slots(rt_frozen *f) {
         rt_weight_spec spec = rt_weight_at(&f->weights.config, i);
         int64_t k = spec.expert > 0 ? -1 : rt_weights_find(&f->weights, spec.kind, spec.layer);
         if (k >= 0) f->weights.slots[k].t.dtype = rt_hf_weight(f->files, i)->dtype;
-        if (k >= 0 && spec.expert == 0) copied += (int64_t)(rt_tensor_bytes(&f->weights.slots[k].t) + 63) / 64 * 64;
+        if (k >= 0 && spec.expert == 0 && !rt_dtype_is_half(f->weights.slots[k].t.dtype)) copied += (int64_t)rt_tensor_bytes(&f->weights.slots[k].t);
     }
     return copied;
 }

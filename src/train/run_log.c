@@ -3,6 +3,7 @@
 #include "kernels/isa.h"
 #include "train/run_private.h"
 #include <retort/base/threads.h>
+#include <retort/train/expert_report.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -142,6 +143,16 @@ rt_status rt_record_step(rt_run_state *r, const rt_step_report *s, rt_error *err
 
 /* ----------------------------------------------------- evaluation and rest */
 
+/* Of a teacher with experts: what its budget did, since it was opened. A record of its own, for it tells of this process. */
+static rt_status record_experts(rt_run_state *r, rt_error *err) {
+    const rt_weights *w = &r->t->teacher_files.weights;
+    if (!w->bank) return RT_OK;
+    json_t *o = rt_experts_json(w);
+    bool ok = o && set(o, "record", json_string("experts")) && set(o, "step", json_integer(r->t->step));
+    rt_experts_log("teacher's experts", w);
+    return append(r, o, ok, err);
+}
+
 rt_status rt_record_evaluation(rt_run_state *r, const rt_evaluation *v, rt_error *err) {
     json_t *o = rt_evaluator_json(r->t->evaluator, v);
     bool ok = o && set(o, "record", json_string("eval")) && set(o, "step", json_integer(r->t->step));
@@ -151,6 +162,7 @@ rt_status rt_record_evaluation(rt_run_state *r, const rt_evaluation *v, rt_error
                  100 * v->acceptance);
     rt_log(RT_LOG_INFO, "eval at step %lld: ce %.4f  ppl %.3f  %.4f bits/byte%s", (long long)r->t->step, v->ce, v->perplexity, v->bits_per_byte, teacher);
     RT_TRY(append(r, o, ok, err));
+    RT_TRY(record_experts(r, err));
     if (v->with_teacher && v->projector_kl > v->kl_t1)
         RT_TRY(rt_record_warning(r, "the projector is farther from the teacher than the student is: its fit bounds what can be learned", err));
     return RT_OK;

@@ -71,8 +71,9 @@ rt_status rt_resume_find(rt_run_state *r, char **checkpoint, int64_t *keep, int6
     if (!*checkpoint) return RT_OK;
     RT_TRY(rt_checkpoint_manifest(*checkpoint, &manifest, err));
     rt_status s = same_job(r->job, *checkpoint, manifest, err);
-    *keep = json_integer_value(json_object_get(manifest, "log_bytes"));
-    *head_rows = json_integer_value(json_object_get(manifest, "head_rows"));
+    rt_json root = rt_json_root(manifest, *checkpoint);
+    if (s == RT_OK) s = rt_json_int(&root, "log_bytes", 0, (int64_t)1 << 53, keep, err);
+    if (s == RT_OK) s = rt_json_int(&root, "head_rows", 1, 1 << 20, head_rows, err);
     warn_elsewhere(*checkpoint, manifest);
     json_decref(manifest);
     return s;

@@ -1,6 +1,7 @@
 /* standalone.c - evaluation outside a run. */
 #include <retort/base/file.h>
 #include <retort/io/checkpoint.h>
+#include <retort/train/expert_report.h>
 #include <retort/train/standalone.h>
 #include <stdio.h>
 #include <string.h>
@@ -86,6 +87,17 @@ static rt_status open_data(rt_standalone *s, rt_error *err) {
         return rt_fail(err, RT_E_INPUT, "data: token id %d is beyond the model's vocabulary of %lld", highest, (long long)s->model.weights.config.vocab_size);
     return rt_windows_make(&s->windows, view, s->o.T, s->o.disjoint, err);
 }
+/* Of model and teacher, whichever has experts; that of a checkpoint's job is for its teacher. */
+static rt_status bound_experts(rt_standalone *s, rt_error *err) {
+    rt_frozen *const all[] = {&s->model, &s->teacher_files};
+    int64_t asked = s->o.expert_budget, stored = s->from_checkpoint && !s->o.teacher ? s->job.teacher.expert_budget : 0;
+    if (asked > 0 && !s->model.weights.bank && !s->teacher_files.weights.bank)
+        return rt_fail(err, RT_E_CONFIG, "found an expert budget, but there is no model with experts");
+    for (int i = 0; i < 2; i++)
+        if (all[i]->weights.bank && rt_weights_expert_budget(&all[i]->weights, asked > 0 ? asked : i ? stored : 0, err) != RT_OK)
+            return rt_error_prefix(err, "%s", all[i]->path);
+    return RT_OK;
+}
 static int64_t vocabulary(const rt_standalone *s) { return s->tokens ? rt_tokenizer_size(s->tokens) : s->model.weights.config.vocab_size; }
 
 /* ----------------------------------------------------------------- teacher */
@@ -120,7 +132,7 @@ static rt_status open_teacher(rt_standalone *s, rt_error *err) {
     int kind = own && !s->o.teacher ? s->job.projector.kind : RT_PROJECTOR_SHARED;
     RT_TRY(rt_frozen_open(&s->teacher_files, path, native ? RT_ACTIVATIONS_NATIVE : RT_ACTIVATIONS_F32, err));
     RT_TRY(check_tokenizers(s, kind, s->teacher_files.path, err));
-    rt_forward_options f = {.name = "teacher", .windows = s->o.batch, .T = s->o.T};
+    rt_forward_options f = {.name = "teacher", .windows = s->o.batch, .T = s->o.T, .cache_budget = s->job.teacher.pack_budget};
     RT_TRY(rt_forward_open(&s->teacher, &s->teacher_files.weights, &s->teacher_files.precision, &f, err));
     return open_projector(s, kind, err);
 }
@@ -143,6 +155,7 @@ static rt_status open_all(rt_standalone *s, rt_error *err) {
     defaults(s);
     RT_TRY(open_data(s, err));
     RT_TRY(open_teacher(s, err));
+    RT_TRY(bound_experts(s, err));
     return open_evaluator(s, err);
 }
 
@@ -173,7 +186,10 @@ void rt_standalone_close(rt_standalone *s) {
 
 rt_status rt_standalone_run(rt_standalone *s, int64_t limit, rt_evaluation *v, rt_error *err) {
     if (limit == 0 && s->from_checkpoint && !s->o.data.count) limit = s->job.run.eval_tokens;
-    return rt_evaluator_run(s->evaluator, &s->windows, limit, v, err);
+    RT_TRY(rt_evaluator_run(s->evaluator, &s->windows, limit, v, err));
+    rt_experts_log("experts", &s->model.weights);
+    rt_experts_log("teacher's experts", &s->teacher_files.weights);
+    return RT_OK;
 }
 
 /* -------------------------------------------------------------- provenance */
@@ -196,10 +212,17 @@ static json_t *provenance(const rt_standalone *s) {
     if (!ok) json_decref(o);
     return ok ? o : NULL;
 }
+static bool experts(json_t *o, const rt_standalone *s) {
+    const struct { const char *key; const rt_weights *w; } all[] = {{"experts", &s->model.weights}, {"teacher_experts", &s->teacher_files.weights}};
+    bool ok = true;
+    for (int i = 0; i < 2; i++)
+        if (all[i].w->bank) ok = json_object_set_new(o, all[i].key, rt_experts_json(all[i].w)) == 0 && ok;
+    return ok;
+}
 
 json_t *rt_standalone_json(rt_standalone *s, const rt_evaluation *v) {
     json_t *o = rt_evaluator_json(s->evaluator, v);
-    bool ok = o && json_object_set_new(o, "provenance", provenance(s)) == 0;
+    bool ok = o && json_object_set_new(o, "provenance", provenance(s)) == 0 && experts(o, s);
     if (ok && s->projector) {
         rt_param_count big = rt_model_parameters(rt_hf_config(s->teacher_files.files)), small = rt_model_parameters(&s->model.weights.config);
         ok = json_object_set_new(o, "compression", rt_json_number((double)big.total / (double)small.total)) == 0 &&

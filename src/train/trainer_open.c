@@ -19,6 +19,7 @@ static rt_status open_teacher_files(rt_trainer *t, rt_error *err) {
     if (!job->teacher.path) return RT_OK;
     bool native = strcmp(job->precision.teacher, "native") == 0;
     RT_TRY(rt_frozen_open(&t->teacher_files, job->teacher.path, native ? RT_ACTIVATIONS_NATIVE : RT_ACTIVATIONS_F32, err));
+    if (rt_weights_expert_budget(&t->teacher_files.weights, job->teacher.expert_budget, err) != RT_OK) return rt_error_prefix(err, "teacher.expert_budget");
     rt_dtype asserted;
     if (strcmp(job->teacher.dtype, "any") != 0 && rt_dtype_parse(job->teacher.dtype, &asserted))
         RT_TRY(rt_hf_assert_dtype(t->teacher_files.files, asserted, err));

@@ -9,13 +9,19 @@
 /* Appends the file's bytes to `out`; refuses more than `limit` bytes. The caller frees `out`, also after an error. */
 rt_status rt_file_read(const char *path, size_t limit, rt_buf *out, rt_error *err) RT_NODISCARD;
 
-/* A read-only view of a whole file; an empty file is {"", 0}. The file must not be truncated while it is mapped. */
+/* A read-only view of a whole file; an empty file is {"", 0}. What is cut off a file while it is mapped can no longer be read:
+ * the system ends the process (SIGBUS) at the first touch. Replace files, never shorten them. */
 typedef struct rt_map {
     const unsigned char *data;
     size_t size;
 } rt_map;
 rt_status rt_file_map(const char *path, rt_map *out, rt_error *err) RT_NODISCARD;
 void rt_file_unmap(rt_map *map); /* an all-zero map is fine */
+/* Hints about a range of a map; memory of another kind is left alone. Neither changes what is read. Want: the range is read
+ * from the disk now, at full speed. Drop: this process gives its whole pages back; they stay in the system's cache while it
+ * has room, and return when they are read again. */
+void rt_file_want(const void *bytes, size_t n);
+void rt_file_drop(const void *bytes, size_t n);
 
 /* CRC-32 (zlib's) and size of a whole file; either result may be NULL. */
 rt_status rt_file_crc32(const char *path, uint32_t *crc, int64_t *size, rt_error *err) RT_NODISCARD;

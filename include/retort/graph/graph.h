@@ -13,7 +13,7 @@
 #ifndef RETORT_GRAPH_GRAPH_H
 #define RETORT_GRAPH_GRAPH_H
 #include <retort/base/mem.h>
-#include <retort/tensor/tensor.h>
+#include <retort/tensor/bank.h>
 
 typedef struct rt_graph rt_graph;
 typedef struct rt_ref {
@@ -34,6 +34,9 @@ void rt_graph_bind(rt_graph *g, rt_ref input, void *data);
 rt_ref rt_graph_param(rt_graph *g, const char *name, const rt_tensor *value, const rt_tensor *grad);
 /* A parameter that is not trained by this graph but changes between runs (never cached). */
 rt_ref rt_graph_variable(rt_graph *g, const char *name, const rt_tensor *value);
+/* The leaf has no data of its own: its pieces come from a bank when an operation asks for them. `pieces` is borrowed. Before
+ * any operation reads the leaf; one that cannot take pieces is refused (RT_E_ARG). */
+void rt_graph_pieces(rt_graph *g, rt_ref leaf, const rt_pieces *pieces);
 
 /* ----------------------------------------------------------------- marking */
 /* Roles of the following nodes are "<graph>.<scope>.<role>". "" for none. */

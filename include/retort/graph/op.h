@@ -24,6 +24,7 @@ typedef struct rt_call {
     void *scratch;      /* node->scratch bytes, uninitialised, shared by all workers, for this step only */
     void *cache;        /* node->cache bytes kept between runs, or NULL when not granted */
     bool cache_ready;   /* the cache holds what an earlier prepare put there */
+    const rt_pieces *pieces[RT_MAX_IN]; /* of an input without data that comes piece by piece; else NULL */
     struct rt_fault *fault;
 } rt_call;
 
@@ -39,6 +40,7 @@ struct rt_op {
     unsigned row_in;   /* RT_IN bits of which forward_rows reads rows [r0, r1) only; others are read whole */
     unsigned diff;     /* RT_IN bits that get a gradient */
     unsigned saves;    /* RT_IN and RT_OUT bits that backward reads */
+    unsigned pieces;   /* RT_IN bits that may come piece by piece (rt_graph_pieces) */
     unsigned overwrites; /* RT_IN bits whose gradient it can overwrite; others are cleared for it when it is the first */
     unsigned flags;
     rt_status (*infer)(rt_graph *g, rt_node *n);
@@ -74,6 +76,7 @@ rt_ref rt_graph_add(rt_graph *g, const rt_op *op, const char *role, rt_prec prec
 bool rt_infer_has(const rt_node *n, int k);                              /* the optional input is there */
 const rt_tensor *rt_infer_in(const rt_graph *g, const rt_node *n, int k); /* shape and dtype (data may be NULL) */
 bool rt_infer_constant(const rt_graph *g, const rt_node *n, int k);      /* a weight that never changes: may be cached */
+const rt_pieces *rt_infer_pieces(const rt_graph *g, const rt_node *n, int k); /* NULL: the input has data */
 bool rt_infer_differentiated(const rt_graph *g, const rt_node *n);       /* some input leads to a trained parameter: backward may run */
 /* Refusals. The first names both sides: "student.layers.3.ffn_norm (rmsnorm): input 0 is f32, the contract says bf16; ..." */
 rt_status rt_infer_dtype(rt_graph *g, const rt_node *n, int k, rt_dtype expected);

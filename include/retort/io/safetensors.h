@@ -3,7 +3,9 @@
  * Offsets count from the header's end. Source: github.com/huggingface/safetensors, "Format".
  *
  * A file is mapped, not read, and believed only after these checks: header within the file and at most 100 MB; unique
- * names; known dtypes; sizes = dtype x shape; ranges that follow each other without overlap or hole to the file's end. */
+ * names; known dtypes; sizes = dtype x shape; ranges that follow each other without overlap or hole to the file's end.
+ * So a file that is too short is refused at opening; one that is shortened later ends the process when the lost part is read
+ * (base/file.h). */
 #ifndef RETORT_IO_SAFETENSORS_H
 #define RETORT_IO_SAFETENSORS_H
 #include <retort/tensor/tensor.h>

@@ -1,20 +1,23 @@
 /* weights.h - the weights of a model as the forward pass reads them: one slot per matrix, experts stacked.
  *
- * A dense model's slots are the tensors of its files, borrowed. Experts are stacked per layer in the layout of the experts
- * operation: gate_up [E,2F,D] (gate rows first) and down [E,F,D] (transposed); the files hold them one by one, so these
- * slots are copies, in the same dtype. rt_weights_get gives a tensor of the files back, bit for bit. */
+ * The slots of a frozen model are the tensors of its files, borrowed: nothing is read before it is used. Experts are stacked
+ * per layer in the layout of the experts operation: gate_up [E,2F,D] (gate rows first) and down [E,F,D] (transposed). A model
+ * that is trained holds them so; the files hold them one by one, so a frozen model's expert slots have a shape but no data:
+ * they are pieces of a bank (tensor/bank.h) that brings an expert when it is used. rt_weights_get gives a tensor of the files
+ * back, bit for bit. */
 #ifndef RETORT_MODEL_WEIGHTS_H
 #define RETORT_MODEL_WEIGHTS_H
 #include <retort/base/mem.h>
 #include <retort/model/config.h>
 #include <retort/model/precision.h>
-#include <retort/tensor/tensor.h>
+#include <retort/tensor/bank.h>
 
 typedef struct rt_slot {
     rt_weight_kind kind; /* EXPERT_GATE: gate_up, stacked; EXPERT_DOWN: down, stacked and transposed */
     int layer;           /* -1 where there is none */
     const char *name;    /* "layers.3.experts.gate_up" */
-    rt_tensor t;         /* data NULL until allocated or bound */
+    rt_tensor t;         /* data NULL until allocated or bound, and in a slot of pieces */
+    rt_pieces pieces;    /* of the experts of a frozen model; else without a bank */
     rt_role role;
 } rt_slot;
 
@@ -24,6 +27,8 @@ typedef struct rt_weights {
     int64_t count;
     void *block;       /* owned memory of slots that are not borrowed */
     size_t block_bytes;
+    rt_bank *bank;       /* the experts of a frozen model; else NULL */
+    const void **views;  /* [experts of all layers][gate, up, down]: the files' tensors, when there is a bank */
     rt_arena arena;
 } rt_weights;
 
@@ -38,8 +43,10 @@ void rt_weights_init(rt_weights *w, uint64_t seed);
 
 /* Weight i of rt_weight_at, as it is in a file. */
 typedef const rt_tensor *(*rt_weight_source)(void *context, int64_t i);
-/* Borrows what can be borrowed, stacks the experts; slot dtypes become those of the source. For frozen models. */
+/* Borrows everything, experts through w->bank; slot dtypes become those of the source. For frozen models; reads no data. */
 rt_status rt_weights_borrow(rt_weights *w, rt_weight_source source, void *context, rt_error *err) RT_NODISCARD;
+/* At most so many bytes of experts present at once; 0: all that were used. RT_E_CONFIG: below one expert, or no experts. */
+rt_status rt_weights_expert_budget(rt_weights *w, int64_t bytes, rt_error *err) RT_NODISCARD;
 /* Copies all into allocated slots; a dtype that differs is RT_E_DTYPE. For models that are trained. */
 rt_status rt_weights_copy(rt_weights *w, rt_weight_source source, void *context, rt_error *err) RT_NODISCARD;
 /* Weight i as in a file: a view into a slot, or gathered into buffer (rows*columns elements of the slot's dtype). */

@@ -1,8 +1,13 @@
 /* tokenizer.h - Hugging Face `tokenizer.json`: text to token ids and back, exactly as its own library does it.
  *
- * Supported: model BPE (byte-level, or SentencePiece style with byte_fallback), the normalizers, pre-tokenizers and
- * decoders listed in src/text/{normalizers,pretokenizers,decoders}.def, added tokens, and template post-processors.
- * Whatever else a file asks for is refused when it is loaded (RT_E_UNSUPPORTED), never approximated.
+ * Supported: the models BPE (byte-level, or SentencePiece style with byte_fallback, prefixes and suffixes of words),
+ * Unigram, WordPiece and WordLevel; the normalizers, pre-tokenizers and decoders listed in
+ * src/text/{normalizers,pretokenizers,decoders}.def; added tokens with all their flags; template post-processors.
+ * Sections "truncation" and "padding" are a caller's business and ignored. Whatever else a file asks for is refused
+ * when it is loaded (RT_E_UNSUPPORTED), never approximated.
+ *
+ * One difference on purpose: decoding with skip_special leaves out every special token, also one that normalisation
+ * rewrites.
  *
  * A tokenizer never changes after loading: any number of threads may use one. What an encoding needs to write to lies
  * in an rt_encoder, one per thread. Text is UTF-8 and may hold NUL bytes; invalid UTF-8 is refused with its byte
@@ -61,7 +66,7 @@ rt_status rt_tokenizer_decode(const rt_tokenizer *t, const int32_t *ids, int64_t
                               rt_error *err) RT_NODISCARD;
 
 /* ---- what is in it ---- */
-const char *rt_tokenizer_model(const rt_tokenizer *t); /* "BPE over bytes": the kind of its model, for people */
+const char *rt_tokenizer_model(const rt_tokenizer *t); /* "BPE over bytes", "Unigram": the kind of its model, for people */
 int32_t rt_tokenizer_size(const rt_tokenizer *t); /* V: highest id + 1, added tokens included */
 /* The token as the file writes it (byte-level: its visible alphabet), or NULL for an id that is not used. */
 const char *rt_tokenizer_token(const rt_tokenizer *t, int32_t id, size_t *bytes);
@@ -74,8 +79,9 @@ int32_t rt_tokenizer_eos(const rt_tokenizer *t);
 int32_t rt_tokenizer_unk(const rt_tokenizer *t);
 bool rt_tokenizer_adds_bos(const rt_tokenizer *t); /* encode(add_special) begins with bos */
 bool rt_tokenizer_adds_eos(const rt_tokenizer *t);
-/* SHA-256, lower-case hex, over (id, token, special), ranked merges, normalizer, pre-tokenizer, decoder: equal for
- * files that differ only in layout, in the form of their merges, or in gzip. */
+/* SHA-256, lower-case hex, over (id, token, special), ranked merges, the model's options and scores, how added tokens
+ * are looked for, normalizer, pre-tokenizer, decoder: equal for files that differ only in layout, in the form of their
+ * merges, or in gzip. */
 const char *rt_tokenizer_hash(const rt_tokenizer *t);
 /* The bytes of tokenizer.json (unpacked) and of tokenizer_config.json (NULL when there was none), unchanged. */
 const char *rt_tokenizer_json(const rt_tokenizer *t, size_t *bytes);

@@ -26,6 +26,7 @@ typedef struct rt_compared {
     const char *name;
     const rt_tensor *a, *b; /* NULL: only the other has it */
     bool same_shape, equal; /* equal: as the options say */
+    bool other;             /* of one of a checkpoint's other files */
     rt_tensor_difference d; /* of tensors of one shape */
 } rt_compared;
 
@@ -50,7 +51,7 @@ typedef struct rt_compare_side {
 
 typedef struct rt_comparison {
     rt_compare_side a, b;
-    rt_compared *tensors; /* those of both first, worst first; then what only one has, by name */
+    rt_compared *tensors; /* weights of both first, worst first; then tensors of other files, likewise; then what only one has, by name */
     int64_t count, only_a, only_b, other_shape, other_dtype, different; /* different: of those in both, not equal */
     bool same_architecture; /* what is computed from config.json: sizes and options */
     bool same_tokenizer;    /* or one of them has none */

@@ -21,7 +21,7 @@ typedef struct rt_frozen {
  * checkpoint's policy says, native where none is stored; NATIVE: in the embedding's dtype; F32: f32 over the same weights. */
 rt_status rt_frozen_open(rt_frozen *f, const char *directory, rt_activations activations, rt_error *err) RT_NODISCARD;
 /* The same for looking, not for use: the weights have shapes and dtypes but no data, of which nothing is read. `copied`: bytes
- * that rt_frozen_open would copy. */
+ * of experts that are packed at their first use, none of halves. */
 rt_status rt_frozen_describe(rt_frozen *f, const char *directory, rt_activations activations, int64_t *copied, rt_error *err) RT_NODISCARD;
 void rt_frozen_close(rt_frozen *f); /* an all-zero one is fine */
 /* The policy a checkpoint stores; *found is false where there is none (a plain directory). A damaged manifest is RT_E_INPUT. */

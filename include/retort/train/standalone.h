@@ -17,6 +17,7 @@ typedef struct rt_standalone_options {
     double temperature;    /* 0: the checkpoint's, or 1 */
     rt_activations activations;
     bool disjoint;
+    int64_t expert_budget; /* bytes, of the model's experts and of the teacher's alike; 0: the checkpoint's, or no bound */
 } rt_standalone_options;
 
 typedef struct rt_standalone rt_standalone;

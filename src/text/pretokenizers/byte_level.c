@@ -1,6 +1,7 @@
 /* ByteLevel: GPT-2's. A space may be put in front, GPT-2's expression may cut words, and from here on the model sees
- * bytes, each written as one visible character (which the model's tables undo: the text itself stays as it is). Radford
- * et al. 2019. */
+ * bytes, each written as one visible character. The tables of a byte-level BPE undo that, and the text itself stays as
+ * it is; for other models it is spelled out. Radford et al. 2019. */
+#include "text/byte_alphabet.h"
 #include "text/tok_step.h"
 
 #define GPT2_WORDS "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
@@ -27,9 +28,20 @@ static rt_status prefix_spaces(tok_pieces *p, rt_error *err) {
     return rt_tok_rewrite_end(p, out, err);
 }
 
+static rt_status spell_out(tok_pieces *p, rt_error *err) {
+    tok_text *out = rt_tok_rewrite_begin(p);
+    for (size_t i = 0; i < p->list.size; i++) {
+        size_t begin = out->n;
+        rt_byte_alphabet_spell(&p->view, p->list.data[i].begin, p->list.data[i].end, out);
+        rt_tok_ranges_add(&p->spare, begin, out->n);
+    }
+    return rt_tok_rewrite_end(p, out, err);
+}
+
 static rt_status run(const tok_step *s, tok_pieces *p, rt_error *err) {
     if (s->flag[1]) RT_TRY(prefix_spaces(p, err));
-    return s->pattern.code ? rt_tok_cut_run(s, p, err) : RT_OK;
+    if (s->pattern.code) RT_TRY(rt_tok_cut_run(s, p, err));
+    return s->spell_out ? spell_out(p, err) : RT_OK;
 }
 
 const tok_kind rt_tok_pretokenizer_byte_level = {.type = "ByteLevel", .load = load, .pretokenize = run, .bytes = true};
