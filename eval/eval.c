@@ -5,7 +5,7 @@
 #include <math.h>
 
 typedef struct arguments {
-    const char *model, *teacher, *tokenizer, *separator, *text_key, *json, *baseline;
+    const char *model, *teacher, *tokenizer, *separator, *text_key, *csv_column, *chat_template, *json, *baseline;
     rt_strings data;
     int64_t sequence_length, batch, limit, threads, expert_budget;
     double temperature;
@@ -29,6 +29,8 @@ static const rt_option options[] = {
     RT_OPT_STRING(arguments, tokenizer, NULL, "folder with tokenizer.json (none: the model's)", .operand = "DIR"),
     RT_OPT_STRING(arguments, separator, NULL, "what parts the documents of a text: none, line, blank_line, or a text", .operand = "TEXT"),
     RT_OPT_STRING(arguments, text_key, NULL, "the member of a .jsonl record that holds the text", .operand = "KEY"),
+    RT_OPT_STRING(arguments, csv_column, NULL, "the column of a .csv or .tsv that holds the text", .operand = "COLUMN"),
+    RT_OPT_STRING(arguments, chat_template, NULL, "for conversations: a file, or one of the tokenizer's by name", .operand = "TEMPLATE"),
     RT_OPT_BYTES(arguments, expert_budget, "0", 0, 1e15, "memory for the experts; the least recently used leave; 0: the checkpoint's for its teacher, else no bound", .operand = "BYTES"),
     RT_OPT_INT(arguments, threads, "0", 0, 256, "0: all cores"),
     RT_OPT_END};
@@ -80,7 +82,7 @@ static rt_status report(rt_context *c, const arguments *a, const rt_evaluation *
 static rt_status run(rt_context *c, const void *given, rt_error *err) {
     const arguments *a = given;
     rt_standalone_options o = {.model = a->model, .data = a->data, .teacher = a->teacher, .tokenizer = a->tokenizer, .separator = a->separator,
-                               .text_key = a->text_key, .T = a->sequence_length, .batch = a->batch, .temperature = a->temperature,
+                               .text_key = a->text_key, .csv_column = a->csv_column, .chat_template = a->chat_template, .T = a->sequence_length, .batch = a->batch, .temperature = a->temperature,
                                .activations = (rt_activations)a->activations, .disjoint = a->disjoint, .expert_budget = a->expert_budget};
     rt_standalone *s;
     rt_evaluation v;

@@ -2,6 +2,7 @@
  * test_attention_op.c and test_rope_op.c. */
 #include "op_case.h"
 #include <math.h>
+#include <string.h>
 
 /* -------------------------------------------------------------------- rope */
 /* All heads but the last are turned; their number and size follow from the shapes. */
@@ -73,6 +74,53 @@ HEADS(dim20, 2, 1, 20, 0)
 HEADS(dim24, 3, 3, 24, 64)
 HEADS(dim64, 2, 2, 64, 1000)
 #undef HEADS
+
+/* -------------------------------------------------------- attention_cached */
+/* Rows of three sequences and padding, as a step after a chunk may have them: in this one run, so the reference needs no past. */
+static const int32_t cached_sequence[] = {1, 1, 1, -1, 0, 2, 2, 2, 2, 1, -1, 0}, cached_position[] = {0, 1, 2, 0, 0, 0, 1, 2, 3, 3, 0, 1};
+enum { CACHED_ROWS = 12 };
+static void some_sequences(rt_tensor *t) {
+    for (int64_t i = 0; i < t->dim[0]; i++) ((int32_t *)t->data)[i] = i % 16 < CACHED_ROWS ? cached_sequence[i % 16] + (cached_sequence[i % 16] >= 0 ? 3 * (int32_t)(i / 16) : 0) : -1;
+}
+static void their_positions(rt_tensor *t) {
+    for (int64_t i = 0; i < t->dim[0]; i++) ((int32_t *)t->data)[i] = i % 16 < CACHED_ROWS ? cached_position[i % 16] : 0;
+}
+enum { CACHED_SEQUENCES = 9, CACHED_POSITIONS = 21 };
+static rt_ref cached(rt_graph *g, const rt_ref *in, rt_heads h, rt_prec p) {
+    static _Alignas(64) char memory[CACHED_SEQUENCES * CACHED_POSITIONS * 2 * 64 * 8];
+    rt_tensor state = rt_tensor_make(p.in, 4, (int64_t[]){CACHED_SEQUENCES, 2 * h.kv_heads, CACHED_POSITIONS, h.head_dim}, memory);
+    memset(memory, 0xff, sizeof memory); /* NaN: what was not put there is not read */
+    return rt_attention_cached(g, in[0], in[1], in[2], rt_graph_state(g, "past", &state), h, p, "attention");
+}
+static void cached_row(const rt_tensor *in, rt_heads h, int64_t head, int64_t i, rt_tensor *out) {
+    int64_t d = h.head_dim, kv = head / (h.heads / h.kv_heads), q = head * d, k = (h.heads + kv) * d, v = k + h.kv_heads * d;
+    const int32_t *sequence = in[1].data, *position = in[2].data;
+    double s[128], sum = 0;
+    for (int64_t j = 0; j < out->dim[0]; j++) {
+        s[j] = 0;
+        if (sequence[i] < 0 || sequence[j] != sequence[i] || position[j] > position[i]) continue;
+        for (int64_t c = 0; c < d; c++) s[j] += AT(&in[0], i, q + c) * AT(&in[0], j, k + c);
+        sum += s[j] = exp(s[j] / sqrt((double)d));
+    }
+    for (int64_t j = 0; j < out->dim[0]; j++)
+        for (int64_t c = 0; c < d && s[j] > 0; c++) AT(out, i, q + c) += s[j] / sum * AT(&in[0], j, v + c);
+}
+#define CACHED(name, few, ...)                                                                                         \
+    static void build_##name(rt_graph *g, const rt_ref *in, rt_prec p, rt_ref *outs) {                                 \
+        if (few) rt_graph_few_rows(g);                                                                                 \
+        outs[0] = cached(g, in, (rt_heads){__VA_ARGS__}, p);                                                           \
+    }                                                                                                                  \
+    static void ref_##name(const rt_tensor *in, rt_tensor *out) {                                                      \
+        rt_heads h = {__VA_ARGS__};                                                                                    \
+        for (int64_t head = 0; head < h.heads; head++)                                                                 \
+            for (int64_t i = 0; i < out->dim[0]; i++) cached_row(in, h, head, i, out);                                 \
+    }
+CACHED(cached_one_each, false, 2, 2, 8, 0)
+CACHED(cached_groups, false, 4, 2, 12, 0)
+CACHED(few_one_each, true, 2, 2, 8, 0)
+CACHED(few_groups, true, 6, 2, 20, 0)
+#undef CACHED
+#define PAST(rows, columns) {{OP_IN, 2, {rows, columns}}, {OP_INTEGER, 1, {rows}, .fill = some_sequences}, {OP_INTEGER, 1, {rows}, .fill = their_positions}}
 #define QKV(rows, columns) {{OP_IN, 2, {rows, columns}}, {OP_INTEGER, 1, {rows}, .fill = some_starts}}
 #define SOFT .precs = op_row_precs, .integers_differ = true
 
@@ -90,4 +138,8 @@ const op_case op_cases_attention[] = {
     {"attention/dim24", QKV(9, 216), build_dim24, ref_dim24, SOFT},
     {"attention/dim64", QKV(41, 384), build_dim64, ref_dim64, SOFT},
     {"attention/one_row", QKV(1, 48), build_one_each, ref_one_each, SOFT},
+    {"attention_cached/one_each", PAST(40, 48), build_cached_one_each, ref_cached_one_each, SOFT, .no_gradient = true},
+    {"attention_cached/groups", PAST(12, 96), build_cached_groups, ref_cached_groups, SOFT, .no_gradient = true},
+    {"attention_cached/few_rows", PAST(16, 48), build_few_one_each, ref_few_one_each, SOFT, .no_gradient = true},
+    {"attention_cached/few_groups", PAST(12, 200), build_few_groups, ref_few_groups, SOFT, .no_gradient = true},
     {0}};

@@ -34,6 +34,14 @@ static void ref_residual(const rt_tensor *in, rt_tensor *out) {
 static void build_cat(rt_graph *g, const rt_ref *in, rt_prec p, rt_ref *outs) {
     outs[0] = rt_linear_cat(g, in[0], in + 1, (rt_ref[]){in[4], RT_NULL, in[5]}, 3, p, "linear");
 }
+static void build_few_residual(rt_graph *g, const rt_ref *in, rt_prec p, rt_ref *outs) {
+    rt_graph_few_rows(g);
+    build_residual(g, in, p, outs);
+}
+static void build_few_cat(rt_graph *g, const rt_ref *in, rt_prec p, rt_ref *outs) {
+    rt_graph_few_rows(g);
+    build_cat(g, in, p, outs);
+}
 static void ref_cat(const rt_tensor *in, rt_tensor *out) {
     int64_t column[3] = {0, in[1].dim[0], in[1].dim[0] + in[2].dim[0]};
     for (int i = 0; i < 3; i++) matmul_into(&in[0], &in[1 + i], out, column[i]);
@@ -114,6 +122,10 @@ const op_case op_cases_basic[] = {
     {"linear/cat_bias",
      {{OP_IN, 2, {21, 9}}, {OP_WEIGHT, 2, {8, 9}}, {OP_WEIGHT, 2, {3, 9}}, {OP_WEIGHT, 2, {5, 9}}, {OP_WEIGHT, 1, {8}}, {OP_WEIGHT, 1, {5}}},
      build_cat, ref_cat},
+    {"linear/few_residual", {{OP_IN, 2, {5, 75}}, {OP_WEIGHT, 2, {45, 75}}, {OP_OUT, 2, {5, 45}}}, build_few_residual, ref_residual, .no_gradient = true},
+    {"linear/few_cat_bias",
+     {{OP_IN, 2, {16, 40}}, {OP_WEIGHT, 2, {600, 40}}, {OP_WEIGHT, 2, {3, 40}}, {OP_WEIGHT, 2, {5, 40}}, {OP_WEIGHT, 1, {600}}, {OP_WEIGHT, 1, {5}}},
+     build_few_cat, ref_cat, .no_gradient = true},
     {"rmsnorm/rows", {{OP_IN, 2, {70, 12}}, {OP_WEIGHT, 1, {12}, .shift = 1, .scale = 0.3}}, build_rmsnorm, ref_rmsnorm, .integers_differ = true},
     {"rmsnorm/wide", {{OP_IN, 2, {3, 129}}, {OP_WEIGHT, 1, {129}}}, build_rmsnorm, ref_rmsnorm, .integers_differ = true},
     {"qk_norm/heads", {{OP_IN, 2, {70, 48}}, {OP_WEIGHT, 1, {6}, .shift = 1, .scale = 0.3}, {OP_WEIGHT, 1, {6}}}, build_qk_norm, ref_qk_norm,

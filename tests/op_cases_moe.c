@@ -89,6 +89,10 @@ static void ref_experts_plain(const rt_tensor *in, rt_tensor *out) {
 static void build_experts(rt_graph *g, const rt_ref *in, rt_prec p, rt_ref *outs) {
     outs[0] = rt_experts(g, in[0], (rt_routing){in[1], in[2]}, in[3], in[4], in[5], NULL, p, "experts");
 }
+static void build_few(rt_graph *g, const rt_ref *in, rt_prec p, rt_ref *outs) {
+    rt_graph_few_rows(g);
+    build_experts(g, in, p, outs);
+}
 static void build_traced(rt_graph *g, const rt_ref *in, rt_prec p, rt_ref *outs) {
     outs[0] = rt_experts(g, in[0], (rt_routing){in[1], in[2]}, in[3], in[4], in[5], &outs[1], p, "experts");
 }
@@ -132,6 +136,8 @@ const op_case op_cases_moe[] = {
     {"experts/top2", EXPERTS(37, 2, 5, 13, 7, routed), build_experts, ref_experts_plain, .integers_differ = true},
     {"experts/top3", EXPERTS(50, 3, 5, 32, 16, routed), build_experts, ref_experts_plain, .integers_differ = true},
     {"experts/tiles", EXPERTS(1100, 1, 2, 18, 6, to_one), build_experts, ref_experts_plain, op_f32_precs, .integers_differ = true, .no_gradient = true},
+    {"experts/few_rows", EXPERTS(9, 2, 5, 40, 150, routed), build_few, ref_experts_plain, .integers_differ = true, .no_gradient = true},
+    {"experts/few_one", EXPERTS(1, 3, 5, 18, 6, routed), build_few, ref_experts_plain, .integers_differ = true, .no_gradient = true},
     {"experts/trace", EXPERTS(33, 2, 5, 20, 6, routed), build_traced, ref_experts, .integers_differ = true, .no_gradient = true},
     {"balance/rows", {{OP_IN, 2, {300, 5}}, {OP_INTEGER, 2, {300, 3}, .fill = routed}, {OP_INTEGER, 1, {300}, .fill = some_valid}},
      build_balance, ref_balance, op_f32_precs, .integers_differ = true},

@@ -57,13 +57,18 @@ static void F(data_free)(F(data) * a) {
     for (int i = 0; i < COUNT(all); i++) rt_free(all[i]);
 }
 
+/* Query head h of rows [past, past + n). */
+static F(rt_attention_forward_call) F(call_of)(const F(data) * a, int64_t h, int64_t past, int64_t n) {
+    int64_t at = past * a->ldq + h * a->c.d;
+    return (F(rt_attention_forward_call)){.past = past, .length = n, .head_dim = a->c.d, .scale = a->scale, .q = a->q + at, .ldq = a->ldq, .k = a->k,
+                                          .v = a->v, .ldkv = a->ldkv, .o = a->o + at, .ldo = a->ldq, .lse = a->lse + past * a->c.group + h, .ldlse = a->c.group};
+}
 static void F(forward)(const F(data) * a, int64_t n) {
     void *w = rt_alloc(F(rt_attention_forward_workspace)(n, a->c.d));
-    for (int64_t h = 0; h < a->c.group; h++)
-        F(rt_attention_forward)
-        (&(F(rt_attention_forward_call)){n, a->c.d, a->scale, a->q + h * a->c.d, a->ldq, a->k, a->v, a->ldkv,
-                                         a->o + h * a->c.d, a->ldq, a->lse + h, a->c.group},
-         w);
+    for (int64_t h = 0; h < a->c.group; h++) {
+        F(rt_attention_forward_call) c = F(call_of)(a, h, 0, n);
+        F(rt_attention_forward)(&c, w);
+    }
     rt_free(w);
 }
 static void F(backward)(const F(data) * a) {
@@ -167,6 +172,41 @@ static void F(causal_in_bits)(void) {
     rt_isa_force(NULL);
 }
 
+/* Rows on their own, keys as an array or from a function that knows no later row: the bits of the whole. */
+static void F(load_rows)(const void *context, int64_t first, int64_t n, T *k, T *v, int64_t width) {
+    const F(data) *a = context;
+    for (int64_t i = 0; i < n * width; i++) {
+        int64_t at = (first + i / width) * a->ldkv + i % width;
+        k[i] = i % width < a->c.d ? a->k[at] : 0, v[i] = i % width < a->c.d ? a->v[at] : 0;
+    }
+}
+static void F(check_rows)(const F(data) * whole, F(data) * part, int64_t past, int64_t n, bool load) {
+    int64_t rows = past + n, keys = load && rows > RT_ATTENTION_KEYS ? RT_ATTENTION_KEYS : rows;
+    F(rt_attention_forward_call) c = F(call_of)(part, 0, past, n);
+    void *w = rt_alloc(F(rt_attention_forward_workspace)(keys, c.head_dim));
+    if (load) c.k = c.v = NULL, c.load = F(load_rows), c.context = part;
+    memset(part->o, 0, (size_t)(part->c.n * part->ldq) * sizeof(T));
+    F(rt_attention_forward)(&c, w);
+    bool same = true;
+    for (int64_t i = past; i < rows; i++)
+        same &= memcmp(whole->o + i * whole->ldq, part->o + i * part->ldq, (size_t)c.head_dim * sizeof(T)) == 0 && whole->lse[i] == part->lse[i];
+    RT_CHECK(same, "rows %ld to %ld alone%s have other bits", (long)past, (long)rows, load ? ", keys loaded" : "");
+    rt_free(w);
+}
+static void F(rows_alone_have_the_same_bits)(void) {
+    static const int64_t past[] = {0, 1, 15, 16, 31, 32, 33, 480, 495, 511, 512, 513, 544, 1023, 1024, 1090};
+    for (int l = 0; l < COUNT(levels); l++) {
+        if (!rt_isa_force(levels[l])) continue;
+        F(data) whole = F(data_new)((attention_case){1100, 24, 1}), part = F(data_new)((attention_case){1100, 24, 1});
+        F(forward)(&whole, whole.c.n);
+        for (int i = 0; i < COUNT(past); i++)
+            for (int64_t n = 1; past[i] + n <= 1100; n = 4 * n + 1)
+                for (int load = 0; load < 2; load++) F(check_rows)(&whole, &part, past[i], n, load);
+        F(data_free)(&whole), F(data_free)(&part);
+    }
+    rt_isa_force(NULL);
+}
+
 static void F(large_scores)(void) { /* scores of +-1000: one key takes all, nothing overflows */
     F(data) a = F(data_new)((attention_case){600, 16, 1});
     for (int64_t i = 0; i < 600 * a.ldq; i++) a.q[i] *= 200;
@@ -209,6 +249,8 @@ RT_SUITE(attention_kernel) {
     RT_TEST(equals_naive_f64);
     RT_TEST(causal_in_bits_f32);
     RT_TEST(causal_in_bits_f64);
+    RT_TEST(rows_alone_have_the_same_bits_f32);
+    RT_TEST(rows_alone_have_the_same_bits_f64);
     RT_TEST(large_scores_f32);
     RT_TEST(large_scores_f64);
     RT_TEST(v3_and_v4_agree_in_bits);

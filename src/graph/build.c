@@ -66,6 +66,7 @@ static rt_ref leaf(rt_graph *g, rt_leaf kind, const char *name, const rt_tensor 
 
 rt_ref rt_graph_input(rt_graph *g, const char *name, const rt_tensor *t) { return leaf(g, RT_LEAF_INPUT, name, t); }
 rt_ref rt_graph_variable(rt_graph *g, const char *name, const rt_tensor *t) { return leaf(g, RT_LEAF_VARIABLE, name, t); }
+rt_ref rt_graph_state(rt_graph *g, const char *name, const rt_tensor *t) { return leaf(g, RT_LEAF_STATE, name, t); }
 void rt_graph_bind(rt_graph *g, rt_ref input, void *data) {
     if (input.id > 0) g->values[input.id].t.data = data;
 }
@@ -127,6 +128,7 @@ void rt_graph_loss(rt_graph *g, rt_ref r, const double *gain) {
 void rt_graph_cache_budget(rt_graph *g, int64_t bytes) { g->cache_budget = bytes; }
 void rt_graph_sketch(rt_graph *g) { g->sketch = true; }
 void rt_graph_no_chains(rt_graph *g) { g->no_chains = true; }
+void rt_graph_few_rows(rt_graph *g) { g->few_rows = true; }
 
 const rt_tensor *rt_graph_value(const rt_graph *g, rt_ref r) { return &g->values[r.id].t; }
 const rt_tensor *rt_graph_gradient(const rt_graph *g, rt_ref r) { return &g->values[r.id].d; }
@@ -190,6 +192,8 @@ bool rt_infer_has(const rt_node *n, int k) { return n->in[k].id > 0; }
 const rt_tensor *rt_infer_in(const rt_graph *g, const rt_node *n, int k) { return &g->values[n->in[k].id].t; }
 const rt_pieces *rt_infer_pieces(const rt_graph *g, const rt_node *n, int k) { return g->values[n->in[k].id].pieces; }
 bool rt_infer_constant(const rt_graph *g, const rt_node *n, int k) { return g->values[n->in[k].id].leaf == RT_LEAF_CONSTANT; }
+bool rt_infer_state(const rt_graph *g, const rt_node *n, int k) { return g->values[n->in[k].id].leaf == RT_LEAF_STATE; }
+bool rt_infer_few_rows(const rt_graph *g, const rt_node *n) { return g->few_rows && !rt_infer_differentiated(g, n); }
 
 rt_status rt_infer_fail(rt_graph *g, const rt_node *n, rt_status s, const char *format, ...) {
     if (g->error.status) return s;

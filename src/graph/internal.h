@@ -4,7 +4,7 @@
 #include <retort/graph/op.h>
 #include <stdatomic.h>
 
-typedef enum rt_leaf { RT_NOT_LEAF, RT_LEAF_INPUT, RT_LEAF_CONSTANT, RT_LEAF_VARIABLE, RT_LEAF_TRAINED } rt_leaf;
+typedef enum rt_leaf { RT_NOT_LEAF, RT_LEAF_INPUT, RT_LEAF_CONSTANT, RT_LEAF_VARIABLE, RT_LEAF_TRAINED, RT_LEAF_STATE } rt_leaf;
 
 typedef struct rt_value {
     rt_tensor t, d;       /* value and gradient; d.dtype is f64 for f64 values, else f32 */
@@ -54,7 +54,7 @@ struct rt_graph {
     int n_values, cap_values, n_nodes, cap_nodes, segment, n_segments;
     bool *recompute; /* per segment */
     int cap_segments;
-    bool planned, train, no_chains, sketch;
+    bool planned, train, no_chains, few_rows, sketch;
     bool fresh; /* the gradients of trained parameters are to be overwritten in this run */
     rt_error error;
     /* plan */

@@ -3,7 +3,7 @@
 #include <string.h>
 
 /* As a tape, and as planned: who trains or caches a weight is no part of the tape. */
-static const char *leaf_names[2][5] = {{"", "input", "weight", "weight", "weight"}, {"", "input", "constant", "variable", "parameter"}};
+static const char *leaf_names[2][6] = {{"", "input", "weight", "weight", "weight", "state"}, {"", "input", "constant", "variable", "parameter", "state"}};
 
 static void describe_leaves(const rt_graph *g, bool planned, rt_buf *out) {
     char b[96];

@@ -20,6 +20,12 @@ static rt_status grant_caches(rt_graph *g, rt_error *err) {
     return RT_OK;
 }
 
+static rt_status check_states(const rt_graph *g, rt_error *err) {
+    for (int i = 1; i < g->n_values; i++)
+        if (g->values[i].leaf == RT_LEAF_STATE) return rt_fail(err, RT_E_ARG, "%s: state '%s': such a graph is planned forward-only", g->name, g->values[i].name);
+    return RT_OK;
+}
+
 static size_t worker_bytes(const rt_graph *g) {
     size_t tiles = 0;
     for (int t = 0; t < g->n_steps; t++)
@@ -30,6 +36,7 @@ static size_t worker_bytes(const rt_graph *g) {
 rt_status rt_graph_plan(rt_graph *g, bool train, rt_error *err) {
     if (g->error.status) return rt_fail(err, g->error.status, "%s", g->error.text);
     if (g->planned) return rt_fail(err, RT_E_ARG, "%s: planned already", g->name);
+    if (train) RT_TRY(check_states(g, err));
     g->train = train;
     RT_TRY(rt_graph_schedule(g, err));
     RT_TRY(rt_graph_place(g, err));

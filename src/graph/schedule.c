@@ -53,9 +53,10 @@ static bool in_chain(const rt_graph *g, const rt_step *s, int node) {
         if (g->order[s->first + i] == node) return true;
     return false;
 }
+static bool by_rows(const rt_node *n) { return n->op->forward_rows && !n->few; }
 /* Rows of this node may follow the chain's rows tile by tile. */
 static bool joins(const rt_graph *g, const rt_step *s, const rt_node *n) {
-    if (g->no_chains || s->count == RT_CHAIN_MAX || !n->op->forward_rows || s->tile_rows == 0 || g->nodes[g->order[s->first]].rows != n->rows) return false;
+    if (g->no_chains || s->count == RT_CHAIN_MAX || !by_rows(n) || s->tile_rows == 0 || g->nodes[g->order[s->first]].rows != n->rows) return false;
     for (int k = 0; k < n->op->n_in; k++) {
         int producer = g->values[n->in[k].id].producer;
         if (rt_infer_has(n, k) && producer >= 0 && !(n->op->row_in & RT_IN(k)) && in_chain(g, s, producer)) return false;
@@ -73,7 +74,7 @@ static void append(rt_graph *g, rt_kind kind, int node) {
     bool join = last && kind != RT_BACKWARD && last->kind == kind && joins(g, last, n);
     g->order[g->n_order++] = node;
     if (join) last->count++;
-    else g->steps[g->n_steps++] = (rt_step){kind, g->n_order - 1, 1, kind != RT_BACKWARD && n->op->forward_rows ? tile_rows(n->rows) : 0, 0};
+    else g->steps[g->n_steps++] = (rt_step){kind, g->n_order - 1, 1, kind != RT_BACKWARD && by_rows(n) ? tile_rows(n->rows) : 0, 0};
 }
 
 /* ------------------------------------------------------------ recomputation */

@@ -12,18 +12,26 @@
 #define RETORT_KERNELS_ATTENTION_H
 #include <stddef.h>
 #include <stdint.h>
+enum { RT_ATTENTION_KEYS = 512 }; /* rows of a key tile, from the segment's first */
 #define RT_BODY "kernels/attention.h"
 #include "kernels/for_each_type.h"
 #endif
 #else
-/* Forward: one (segment, query head). */
+/* Rows [first, first + n) of k and v as T, side by side in rows of `width` elements, zeros after the head's own. */
+typedef void (*F(rt_attention_load))(const void *context, int64_t first, int64_t n, T *k, T *v, int64_t width);
+
+/* Forward: one (segment, query head); or its rows [past, past + length) alone, which get the same bits: q, o and lse then
+ * begin at row `past`, k and v at row 0. Keys and values lie in k and v, or, where these are NULL, come from `load`, a tile at
+ * a time; the workspace is then that of min(past + length, RT_ATTENTION_KEYS) rows. */
 typedef struct F(rt_attention_forward_call) {
-    int64_t length, head_dim;
+    int64_t past, length, head_dim;
     T scale;
     const T *q; /* [length, head_dim], row stride ldq */
     int64_t ldq;
-    const T *k, *v; /* [length, head_dim], row stride ldkv */
+    const T *k, *v; /* [past + length, head_dim], row stride ldkv */
     int64_t ldkv;
+    F(rt_attention_load) load;
+    const void *context;
     T *o; /* [length, head_dim], row stride ldo */
     int64_t ldo;
     T *lse; /* [length], stride ldlse; may be NULL */

@@ -52,6 +52,13 @@ static rt_ref qk_norm(const builder *b, rt_ref qkv, int l) {
     return rt_qk_norm(b->g, qkv, weight(b, RT_WEIGHT_QUERY_NORM, l), weight(b, RT_WEIGHT_KEY_NORM, l), c->heads * c->head_dim,
                       c->kv_heads * c->head_dim, c->norm_eps, rt_role_prec(b->p, rt_role_norm, a, a), "qk_norm");
 }
+
+/* Rows see those of their document in this run, or, with a cache, all rows of their sequence so far. */
+static rt_ref attend(const builder *b, rt_ref qkv, rt_heads heads, rt_prec p, int l) {
+    if (!b->o->cache) return rt_attention(b->g, qkv, b->in.start, heads, p, "attention");
+    rt_ref past = rt_graph_state(b->g, "past", &b->o->cache->layer[l]);
+    return rt_attention_cached(b->g, qkv, b->in.sequence, b->in.position, past, heads, p, "attention");
+}
 static rt_ref attention(const builder *b, rt_ref x, int l) {
     const rt_model_config *c = &b->w->config;
     rt_dtype a = act(b, rt_role_attention);
@@ -62,7 +69,7 @@ static rt_ref attention(const builder *b, rt_ref x, int l) {
     rt_ref qkv = qk_norm(b, queries_keys_values(b, h, l, p), l);
     qkv = rt_rope(b->g, qkv, b->in.position, b->cos, b->sin, c->heads + c->kv_heads, c->head_dim, rows, "rope");
     rt_heads heads = {.heads = c->heads, .kv_heads = c->kv_heads, .head_dim = c->head_dim, .max_length = b->o->length};
-    rt_ref y = rt_attention(b->g, qkv, b->in.start, heads, rows, "attention");
+    rt_ref y = attend(b, qkv, heads, rows, l);
     return rt_linear_residual(b->g, y, weight(b, RT_WEIGHT_ATTN_OUT, l), x, out, "attn_out");
 }
 

@@ -35,6 +35,7 @@ static inline void *rt_take(char **scratch, size_t bytes) {
     *scratch += rt_align64(bytes);
     return p;
 }
+#define RT_FEW_KERNEL "few rows, weights as they lie"
 /* The contract exists (exactly), and its kernel's name goes into listings. */
 rt_status rt_infer_contract(rt_graph *g, rt_node *n);
 void rt_call_overflow(const rt_call *c, const rt_tensor *t);

@@ -16,7 +16,9 @@ static size_t experts_bytes(rt_expert_sizes z) { return rt_align64((size_t)z.E *
 static size_t matrices_bytes(rt_expert_sizes z) { return rt_align64((size_t)z.E * sizeof(rt_expert_matrix)); }
 static size_t list_bytes(rt_expert_sizes z) { return 2 * tiles_bytes(z) + 2 * experts_bytes(z) + 2 * matrices_bytes(z); }
 static size_t trace_bytes(rt_expert_sizes z) { return (size_t)(z.tiles * 2 * z.D) * sizeof(double); }
-size_t rt_expert_scratch(rt_expert_sizes z, size_t size, bool trace) { return rows_bytes(z, size) + list_bytes(z) + (trace ? trace_bytes(z) : 0); }
+size_t rt_expert_scratch(rt_expert_sizes z, size_t size, bool trace) {
+    return rt_align64(rows_bytes(z, size) + list_bytes(z) + (trace ? trace_bytes(z) : 0));
+}
 
 rt_expert_job rt_expert_job_open(const rt_call *c) {
     rt_expert_job j = {.call = c, .z = rt_expert_sizes_of(&c->in[X], &c->in[W], &c->in[GATE_UP])};
@@ -31,8 +33,7 @@ rt_expert_job rt_expert_job_open(const rt_call *c) {
 
 /* ------------------------------------------------------------------- waves */
 
-/* The next experts of j->wave, of n: as many as are present together. False after an error. */
-static bool summon(rt_expert_job *j, int64_t n, int64_t *taken) {
+bool rt_expert_summon(rt_expert_job *j, int64_t n, int64_t *taken) {
     const rt_call *c = j->call;
     rt_error err = {0};
     *taken = n;
@@ -59,7 +60,7 @@ bool rt_expert_waves(rt_expert_job *j, bool by_tile, rt_task_fn task) {
     j->tiles = by_tile ? rt_places_list(&j->places, j->list) : 0;
     for (int64_t done = 0; done < n; done += taken) {
         j->wave = j->experts + done;
-        if (!summon(j, n - done, &taken)) return false;
+        if (!rt_expert_summon(j, n - done, &taken)) return false;
         rt_parallel(by_tile ? pick_tiles(j) : taken, task, j);
     }
     return true;

@@ -28,6 +28,9 @@ typedef struct rt_expert_job {
     double *partial;                  /* [tiles, 2D] */
 } rt_expert_job;
 rt_expert_job rt_expert_job_open(const rt_call *c);
+/* Makes present the next experts of j->wave, of n with rows: *taken of them, as many as are there together; `here`, `gate_up` and
+ * `down` tell of these. False after an error, which is the call's. */
+bool rt_expert_summon(rt_expert_job *j, int64_t n, int64_t *taken);
 /* Runs a task for every tile (forward), or for every expert that has rows (backward), wave by wave: a wave is as many experts as
  * are present together, all of them where weights are one tensor. False after an error, which is the call's. */
 bool rt_expert_waves(rt_expert_job *j, bool by_tile, rt_task_fn task);

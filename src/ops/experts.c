@@ -21,7 +21,7 @@
 #include "kernels/gemm.h"
 #include "kernels/trace.h"
 #include "ops/common.h"
-#include "ops/expert_job.h"
+#include "ops/experts_few.h"
 #include <retort/ops/ops.h>
 #include <string.h>
 
@@ -85,8 +85,11 @@ static rt_status infer(rt_graph *g, rt_node *n) {
     sizes z = rt_expert_sizes_of(rt_infer_in(g, n, X), rt_infer_in(g, n, W), rt_infer_in(g, n, GATE_UP));
     size_t size = rt_compute_size(n);
     bool trace = ((const attr *)n->attr)->trace, keep = rt_infer_differentiated(g, n);
+    n->few = rt_infer_few_rows(g, n) && !trace;
+    if (n->few) n->kernel = RT_FEW_KERNEL;
     n->worker_scratch = worker_bytes(z, size);
     n->scratch = rt_expert_scratch(z, size, trace);
+    if (n->few) n->worker_scratch = rt_experts_few_worker(z, size), n->scratch += rt_experts_few_scratch(z, size);
     int64_t hidden = keep ? 2 * z.F * (z.slots + 16 * z.tiles) * (int64_t)size : 0;
     RT_TRY(rt_infer_out(g, n, Y, n->prec.out, 2, (int64_t[]){z.N, z.D}));
     RT_TRY(rt_infer_out(g, n, HIDDEN, RT_U8, 1, &hidden)); /* numbers of the compute type, with gaps that are never written */
@@ -115,7 +118,8 @@ static void forward(const rt_call *c) {
         rt_call_fail(c, RT_E_INPUT, "an expert id is outside 0..%lld", (long long)j.z.E - 1);
         return;
     }
-    RT_BY_TYPE(c, experts_forward, &j);
+    if (c->node->few) rt_experts_few_run(&j);
+    else RT_BY_TYPE(c, experts_forward, &j);
 }
 static void backward(const rt_call *c) {
     job j = rt_expert_job_open(c);

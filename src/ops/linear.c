@@ -5,15 +5,15 @@
  * Products run on one form of panel, f32 (f64) [K, O] with padded rows: 'N','N' with such a panel is 10 % faster than 'N','T'
  * on the weight as it lies (docs/log.md). `prepare` makes the panel, in blocks of 128 outputs. For constant weights the
  * cache keeps it (f32), or keeps the half weight as [K,O] (the conversion is then straight); the bits are the same.
- * Backward keeps x and W. */
+ * Few rows, when asked for: linear_few.c. Backward keeps x and W. */
 #ifndef T
-#include "ops/common.h"
+#include "ops/linear.h"
 #include <retort/base/file.h>
 #include <retort/ops/ops.h>
 #include <string.h>
 
-enum { WEIGHTS = 3, X = 0, RESIDUAL = 1, W0 = 2, B0 = W0 + WEIGHTS, INPUTS = B0 + WEIGHTS, BLOCK = 128, BIAS_BLOCK = 64,
-       COLUMNS_LD = RT_TILE_COLUMNS + 16 /* see rt_panel_ld */ };
+enum { WEIGHTS = RT_LINEAR_WEIGHTS, X = RT_LINEAR_X, RESIDUAL = RT_LINEAR_RESIDUAL, W0 = RT_LINEAR_W, B0 = RT_LINEAR_BIAS, INPUTS = RT_LINEAR_INPUTS,
+       BLOCK = 128, BIAS_BLOCK = 64, COLUMNS_LD = RT_TILE_COLUMNS + 16 /* see rt_panel_ld */ };
 
 static int weight_count(const rt_node *n) {
     int count = 0;
@@ -60,7 +60,9 @@ static rt_status infer(rt_graph *g, rt_node *n) {
         RT_TRY(rt_infer_dtype(g, n, RESIDUAL, n->prec.out));
         RT_TRY(rt_infer_shape(g, n, RESIDUAL, 2, (int64_t[]){N, O}));
     }
-    size_scratch(g, n, N, K, O);
+    n->few = rt_infer_few_rows(g, n);
+    if (n->few) rt_linear_few_size(n, N, K);
+    else size_scratch(g, n, N, K, O);
     return rt_infer_out(g, n, 0, n->prec.out, 2, (int64_t[]){N, O});
 }
 
@@ -111,7 +113,7 @@ const rt_op rt_op_linear = {.name = "linear", .n_in = INPUTS, .n_out = 1,
                             .row_in = RT_IN(X) | RT_IN(RESIDUAL), .diff = (1u << INPUTS) - 1,
                             .overwrites = RT_IN(X) | RT_IN(RESIDUAL) | RT_IN(W0) | RT_IN(W0 + 1) | RT_IN(W0 + 2),
                             .saves = RT_IN(X) | RT_IN(W0) | RT_IN(W0 + 1) | RT_IN(W0 + 2), .infer = infer, .prepare = prepare,
-                            .forward_rows = forward_rows, .backward = backward};
+                            .forward_rows = forward_rows, .forward = rt_linear_few, .backward = backward};
 
 rt_ref rt_linear_cat(rt_graph *g, rt_ref x, const rt_ref *w, const rt_ref *bias, int count, rt_prec p, const char *role) {
     rt_ref in[INPUTS] = {[X] = x};

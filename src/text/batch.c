@@ -24,7 +24,7 @@ rt_status rt_batch_create(rt_batch *b, int64_t windows, int64_t T, rt_error *err
         return rt_fail(err, RT_E_ARG, "a batch of %lld windows of %lld tokens is not possible", (long long)windows,
                        (long long)T);
     size_t rows = (size_t)(windows * T), padded = (rows + 15) / 16 * 16;
-    int32_t *p = b->block = rt_zalloc((ARRAYS * padded + 2 * ((size_t)T + 1)) * sizeof *p);
+    int32_t *p = b->block = rt_zalloc((ARRAYS * padded + 3 * ((size_t)T + 1)) * sizeof *p);
     if (!p)
         return rt_fail(err, RT_E_NOMEM, "out of memory for a batch of %lld windows of %lld tokens", (long long)windows,
                        (long long)T);
@@ -48,8 +48,8 @@ static void pad(rt_batch *b, int64_t row, int64_t end) {
     }
 }
 
-static void set_target(rt_batch *b, const rt_token_stream *s, int64_t row, int32_t id, uint16_t span) {
-    bool scored = rt_token_is_target(s, id, span);
+static void set_target(rt_batch *b, const rt_token_stream *s, int64_t row, int32_t id, uint16_t span, bool unmasked) {
+    bool scored = unmasked && rt_token_is_target(s, id, span);
     b->targets[row] = scored ? id : -1;
     b->target_bytes[row] = scored ? span & RT_SPAN_BYTES : 0;
     b->supervised += scored;
@@ -61,7 +61,9 @@ static void fill_window(rt_batch *b, const rt_windows *w, int64_t row, int64_t i
     int64_t inputs = w->disjoint ? T : left - 1 < T ? left - 1 : T, tokens = inputs + !w->disjoint;
     int32_t *ids = b->scratch, start = (int32_t)row;
     uint16_t *spans = (uint16_t *)(b->scratch + T + 1);
+    uint8_t *mask = (uint8_t *)(b->scratch + 2 * (T + 1));
     rt_token_stream_read(w->view.stream, from, tokens, ids, spans);
+    rt_token_stream_read_mask(w->view.stream, from, tokens, mask);
     for (int64_t r = 0; r < inputs; r++) {
         if (spans[r] & RT_SPAN_FIRST) start = (int32_t)(row + r);
         b->ids[row + r] = ids[r];
@@ -69,7 +71,7 @@ static void fill_window(rt_batch *b, const rt_windows *w, int64_t row, int64_t i
         b->position[row + r] = (int32_t)(row + r) - start;
         b->valid[row + r] = 1;
         if (r + 1 < tokens)
-            set_target(b, w->view.stream, row + r, ids[r + 1], spans[r + 1]);
+            set_target(b, w->view.stream, row + r, ids[r + 1], spans[r + 1], mask[r + 1]);
         else
             b->targets[row + r] = -1, b->target_bytes[row + r] = 0;
     }

@@ -22,12 +22,15 @@ void rt_tokenizer_vocab_free(rt_tokenizer_vocab *v) {
 
 /* -------------------------------------------------- documents to tokens */
 
-typedef rt_status (*document_sink)(void *context, const int32_t *ids, const uint32_t *bytes, int64_t n, rt_error *err);
+typedef rt_status (*document_sink)(void *context, const rt_tokens *d, rt_error *err);
 
 typedef struct work {
     const rt_tokenizer *tokenizer;
     rt_corpus *corpus;
     rt_encoder *encoder;
+    const rt_chat *chat;
+    rt_chat_text rendered;
+    rt_buf mask;
     rt_ids ids;
     rt_spans spans;
     uint32_t *bytes; /* [room] */
@@ -39,6 +42,8 @@ static void work_free(work *w) {
     rt_encoder_free(w->encoder);
     rt_ids_free(&w->ids);
     rt_spans_free(&w->spans);
+    rt_chat_text_free(&w->rendered);
+    rt_buf_free(&w->mask);
     rt_free(w->bytes);
 }
 
@@ -58,11 +63,21 @@ static rt_status count_bytes(work *w, rt_error *err) {
     return RT_OK;
 }
 
+static rt_status encode_conversation(work *w, const rt_document *d, rt_error *err) {
+    rt_chat_request q = {.messages = d->messages, .tools = d->tools, .supervise = true};
+    w->mask.size = 0;
+    RT_TRY(rt_chat_render(w->chat, &q, &w->rendered, err));
+    return rt_chat_encode(w->encoder, &w->rendered, &w->ids, &w->spans, &w->mask, err);
+}
+
 static rt_status encode_document(work *w, const rt_document *d, document_sink sink, void *context, rt_error *err) {
     w->ids.size = w->spans.size = 0;
-    RT_TRY(rt_encoder_encode(w->encoder, d->text, d->bytes, false, &w->ids, &w->spans, err));
+    if (d->messages) RT_TRY(encode_conversation(w, d, err));
+    else RT_TRY(rt_encoder_encode(w->encoder, d->text, d->bytes, false, &w->ids, &w->spans, err));
     RT_TRY(count_bytes(w, err));
-    return sink(context, w->ids.data, w->bytes, w->ids.size, err);
+    rt_tokens tokens = {.ids = w->ids.data, .bytes = w->bytes, .n = w->ids.size, .as_is = d->messages,
+                        .mask = d->messages ? (const uint8_t *)w->mask.data : NULL};
+    return sink(context, &tokens, err);
 }
 
 static rt_status encode_all(work *w, document_sink sink, void *context, rt_error *err) {
@@ -78,8 +93,10 @@ static rt_status encode_all(work *w, document_sink sink, void *context, rt_error
 
 static rt_status encode_files(const char *const *paths, int count, const rt_corpus_options *o, const rt_tokenizer *t,
                               document_sink sink, void *context, rt_error *err) {
-    work w = {.tokenizer = t};
-    rt_status s = rt_corpus_open(&w.corpus, paths, count, o, err);
+    rt_corpus_options all = o ? *o : (rt_corpus_options){0};
+    work w = {.tokenizer = t, .chat = all.chat};
+    all.conversations = all.chat != NULL;
+    rt_status s = rt_corpus_open(&w.corpus, paths, count, &all, err);
     if (s == RT_OK) s = rt_encoder_new(&w.encoder, t, err);
     if (s == RT_OK) s = encode_all(&w, sink, context, err);
     work_free(&w);
@@ -88,18 +105,18 @@ static rt_status encode_files(const char *const *paths, int count, const rt_corp
 
 /* ---------------------------------------------------------------- streams */
 
-static rt_status to_stream(void *context, const int32_t *ids, const uint32_t *bytes, int64_t n, rt_error *err) {
-    return rt_token_stream_add(context, ids, bytes, n, err);
+static rt_status to_stream(void *context, const rt_tokens *d, rt_error *err) {
+    return rt_token_stream_add_tokens(context, d, err);
 }
 
-static bool is_shard(const char *path) {
+bool rt_is_shard(const char *path) {
     size_t n = strlen(path);
     return n > 4 && strcasecmp(path + n - 4, ".bin") == 0;
 }
 
 static rt_status load_file(rt_token_stream *s, const char *path, const rt_corpus_options *o, const rt_tokenizer *t,
                            rt_error *err) {
-    if (is_shard(path)) return rt_token_stream_add_shard(s, path, err);
+    if (rt_is_shard(path)) return rt_token_stream_add_shard(s, path, err);
     if (!t)
         return rt_fail(err, RT_E_ARG, "%s: text needs a tokenizer; without one only token shards (.bin) can be read",
                        path);
@@ -113,17 +130,42 @@ rt_status rt_token_stream_load(rt_token_stream **out, const char *const *paths, 
     rt_token_stream *s;
     RT_TRY(rt_token_stream_new(&s, v ? &v->vocab : &RT_VOCAB_NONE, err));
     for (int i = 0; i < count; i++) {
-        rt_status status = load_file(s, paths[i], o, t, err);
+        rt_status status = rt_token_stream_begin_source(s, err);
+        if (status == RT_OK) status = load_file(s, paths[i], o, t, err);
         if (status != RT_OK) return rt_token_stream_free(s), status;
     }
     *out = s;
     return RT_OK;
 }
 
+typedef struct sample {
+    rt_token_stream *stream;
+    int64_t tokens;
+    bool full;
+} sample;
+static rt_status to_sample(void *context, const rt_tokens *d, rt_error *err) {
+    sample *s = context;
+    RT_TRY(rt_token_stream_add_tokens(s->stream, d, err));
+    s->full = rt_token_stream_about(s->stream).tokens >= s->tokens;
+    return s->full ? rt_fail(err, RT_E_INTERRUPTED, "enough") : RT_OK;
+}
+
+rt_status rt_token_stream_sample(rt_token_stream **out, const char *path, int64_t tokens, const rt_corpus_options *o,
+                                 const rt_tokenizer *t, const rt_tokenizer_vocab *v, rt_error *err) {
+    sample s = {.tokens = tokens};
+    *out = NULL;
+    RT_TRY(rt_token_stream_new(&s.stream, &v->vocab, err));
+    rt_status status = encode_files(&path, 1, o, t, to_sample, &s, err);
+    if (status == RT_E_INTERRUPTED && s.full) rt_error_clear(err), status = RT_OK;
+    if (status != RT_OK) return rt_token_stream_free(s.stream), status;
+    *out = s.stream;
+    return RT_OK;
+}
+
 /* ----------------------------------------------------------------- shards */
 
-static rt_status to_shard(void *context, const int32_t *ids, const uint32_t *bytes, int64_t n, rt_error *err) {
-    return rt_shard_writer_add(context, ids, bytes, n, err);
+static rt_status to_shard(void *context, const rt_tokens *d, rt_error *err) {
+    return rt_shard_writer_add_tokens(context, d, err);
 }
 
 rt_status rt_shard_make(const char *out, const char *const *paths, int count, const rt_corpus_options *o,

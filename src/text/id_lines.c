@@ -17,14 +17,23 @@ static void add_ids(rt_buf *line, const int32_t *ids, int64_t n) {
 typedef struct job { /* one of the two directions, and its working memory */
     const rt_tokenizer *tokenizer;
     bool special;
+    const rt_chat *chat;
+    rt_chat_text rendered;
     rt_encoder *encoder;
     rt_ids ids;
     rt_buf line;
 } job;
 
+static rt_status encode_conversation(job *j, const rt_document *d, rt_error *err) {
+    rt_chat_request q = {.messages = d->messages, .tools = d->tools};
+    RT_TRY(rt_chat_render(j->chat, &q, &j->rendered, err));
+    return rt_chat_encode(j->encoder, &j->rendered, &j->ids, NULL, NULL, err);
+}
+
 static rt_status encode_one(job *j, const rt_document *d, rt_error *err) {
     j->ids.size = 0;
-    RT_TRY(rt_encoder_encode(j->encoder, d->text, d->bytes, j->special, &j->ids, NULL, err));
+    if (d->messages) RT_TRY(encode_conversation(j, d, err));
+    else RT_TRY(rt_encoder_encode(j->encoder, d->text, d->bytes, j->special, &j->ids, NULL, err));
     add_ids(&j->line, j->ids.data, j->ids.size);
     rt_buf_putc(&j->line, '\n');
     return RT_OK;
@@ -71,15 +80,18 @@ static rt_status each_document(job *j, rt_corpus *c, rt_status (*one)(job *, con
 
 static void job_free(job *j) {
     rt_encoder_free(j->encoder);
+    rt_chat_text_free(&j->rendered);
     rt_ids_free(&j->ids);
     rt_buf_free(&j->line);
 }
 
 rt_status rt_encode_files(const char *const *paths, int count, const rt_corpus_options *o, const rt_tokenizer *t,
                           bool add_special, rt_text_sink sink, void *context, rt_error *err) {
-    job j = {.tokenizer = t, .special = add_special};
+    rt_corpus_options all = o ? *o : (rt_corpus_options){0};
+    job j = {.tokenizer = t, .special = add_special, .chat = all.chat};
     rt_corpus *c;
-    RT_TRY(rt_corpus_open(&c, paths, count, o, err));
+    all.conversations = all.chat != NULL;
+    RT_TRY(rt_corpus_open(&c, paths, count, &all, err));
     rt_status s = rt_encoder_new(&j.encoder, t, err);
     if (s == RT_OK) s = each_document(&j, c, encode_one, sink, context, err);
     job_free(&j);

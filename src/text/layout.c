@@ -17,19 +17,19 @@ static rt_status covered(const rt_vocab *v, int32_t id, const uint32_t *bytes, i
                    id, *out, RT_SPAN_BYTES);
 }
 
-rt_status rt_layout_document(const rt_vocab *v, const int32_t *ids, const uint32_t *bytes, int64_t n,
-                             bool after_boundary, rt_token_put put, void *context, rt_error *err) {
+rt_status rt_layout_document(const rt_vocab *v, const rt_tokens *d, bool after_boundary, rt_token_put put,
+                             void *context, rt_error *err) {
     bool shared = rt_vocab_shared(v);
-    int32_t before = rt_vocab_boundary(v);
-    if (before >= 0 && !(shared && after_boundary)) RT_TRY(put(context, before, RT_SPAN_FIRST, err));
-    for (int64_t i = 0; i < n; i++) {
+    int32_t before = d->as_is ? -1 : rt_vocab_boundary(v);
+    if (before >= 0 && !(shared && after_boundary)) RT_TRY(put(context, before, RT_SPAN_FIRST, false, err));
+    for (int64_t i = 0; i < d->n; i++) {
         uint32_t count = 0;
-        RT_TRY(covered(v, ids[i], bytes, i, &count, err));
+        RT_TRY(covered(v, d->ids[i], d->bytes, i, &count, err));
         bool first = i == 0 && before < 0;
-        RT_TRY(put(context, ids[i], (uint16_t)(count | (first ? RT_SPAN_FIRST : 0)), err));
+        RT_TRY(put(context, d->ids[i], (uint16_t)(count | (first ? RT_SPAN_FIRST : 0)), d->mask && !d->mask[i], err));
     }
-    if (v->eos < 0) return RT_OK;
-    return put(context, v->eos, shared ? RT_SPAN_FIRST : 0, err);
+    if (v->eos < 0 || d->as_is) return RT_OK;
+    return put(context, v->eos, shared ? RT_SPAN_FIRST : 0, false, err);
 }
 
 uint16_t rt_span_derived(const rt_vocab *v, int32_t id) {

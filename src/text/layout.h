@@ -5,16 +5,16 @@
 #include <retort/base/status.h>
 #include <retort/text/vocab.h>
 
-/* Receives the laid-out tokens one by one; `span` as in shard.h. */
-typedef rt_status (*rt_token_put)(void *context, int32_t id, uint16_t span, rt_error *err);
+/* Receives the laid-out tokens one by one; `span` as in shard.h; masked: never a target. */
+typedef rt_status (*rt_token_put)(void *context, int32_t id, uint16_t span, bool masked, rt_error *err);
 
 /* bos and eos are one id, or there is no bos: documents share their boundary token. */
 bool rt_vocab_shared(const rt_vocab *v);
 /* The id at which documents begin when nothing else says so; -1 = none. */
 int32_t rt_vocab_boundary(const rt_vocab *v);
 /* Lays out one document. after_boundary: the token put before is the shared boundary already. */
-rt_status rt_layout_document(const rt_vocab *v, const int32_t *ids, const uint32_t *bytes, int64_t n,
-                             bool after_boundary, rt_token_put put, void *context, rt_error *err) RT_NODISCARD;
+rt_status rt_layout_document(const rt_vocab *v, const rt_tokens *d, bool after_boundary, rt_token_put put,
+                             void *context, rt_error *err) RT_NODISCARD;
 /* The span word of a token in data that records none. */
 uint16_t rt_span_derived(const rt_vocab *v, int32_t id);
 

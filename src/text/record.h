@@ -1,12 +1,20 @@
-/* record.h - the text of one JSONL record. */
+/* record.h - one record of a .jsonl file: its text, or its conversation. */
 #ifndef RETORT_SRC_TEXT_RECORD_H
 #define RETORT_SRC_TEXT_RECORD_H
-#include <retort/base/mem.h>
-#include <retort/base/status.h>
-#include <stdint.h>
+#include <retort/base/json.h>
 
-/* Appends the string member `key` of the JSON object in `line` to `out`. path and number are for the
- * error, which names the nearest key when the member is missing. */
-rt_status rt_record_text(const char *line, size_t bytes, const char *key, const char *path, int64_t number, rt_buf *out,
-                         rt_error *err) RT_NODISCARD;
+typedef struct rt_record_place { /* for errors */
+    const char *path;
+    int64_t line;
+    bool conversations; /* they are welcome */
+} rt_record_place;
+
+/* The member `key` ("a.b": b within a) of the JSON object in `line`: a string is appended to `out`. A list is a
+ * conversation, and so is the member "messages" or "conversations" of a record without `key`: then *record is the record
+ * (a new reference) and nothing is appended. Errors name the nearest key when the member is missing. */
+rt_status rt_record_read(const char *line, size_t bytes, const char *key, const rt_record_place *at, rt_buf *out,
+                         json_t **record, rt_error *err) RT_NODISCARD;
+/* Of a conversation, borrowed; NULL gives NULL. */
+const json_t *rt_record_messages(const json_t *record);
+const json_t *rt_record_tools(const json_t *record);
 #endif

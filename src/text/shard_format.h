@@ -18,7 +18,10 @@ typedef struct rt_spans_header {
     uint64_t count, tokens_hash, spans_hash;
 } rt_spans_header;
 #define RT_SPANS_MAGIC "RTSPANS1"
+#define RT_MASK_MAGIC "RTMASK01" /* the header is that of the spans */
 
+/* Of a mask: FNV-1a over its bytes, in which bits behind the last token are 0. */
+uint64_t rt_mask_hash(const uint8_t *bits, size_t bytes);
 /* "path" + "suffix", owned by the caller; NULL when out of memory. */
 char *rt_path_with(const char *path, const char *suffix);
 /* X.bin.json: absent is fine (described stays false). */

@@ -22,6 +22,8 @@ static void describe(const rt_shard_info *n, rt_buf *out) {
         rt_buf_puts(out, "vocab_size: unknown\n");
     add_id(out, "bos_id", n->bos);
     add_id(out, "eos_id", n->eos);
+    if (n->masked)
+        rt_buf_printf(out, "targets: %lld (%.1f %%)\n", (long long)n->unmasked, 100.0 * (double)n->unmasked / (double)n->tokens);
     rt_buf_printf(out, "tokenizer: %s\nspans: %s\ntokens_hash: %016llx\n", *n->tokenizer ? n->tokenizer : "unknown",
                   n->spans ? "recorded" : "absent", (unsigned long long)n->tokens_hash);
 }

@@ -9,9 +9,10 @@ struct rt_shard {
     char *path;
     rt_vocab vocab; /* bos, eos and token_bytes as used for derived spans; hash is not kept */
     rt_shard_info info;
-    rt_map file, spans_file;
+    rt_map file, spans_file, mask_file;
     const void *tokens;    /* uint16 or uint32 [info.tokens] */
     const uint16_t *spans; /* [info.tokens] or NULL */
+    const uint8_t *mask;   /* a bit a token, or NULL */
 };
 
 static rt_status bad_size(const rt_shard *s, int64_t count, rt_error *err) {
@@ -71,6 +72,7 @@ static rt_status open_description(rt_shard *s, const rt_vocab *v, uint64_t *hash
         return rt_fail(err, RT_E_INPUT, "%s.json: describes %lld tokens, the shard has %lld", s->path,
                        (long long)d.tokens, (long long)s->info.tokens);
     memcpy(s->info.tokenizer, d.tokenizer, sizeof d.tokenizer);
+    s->info.masked = d.masked, s->info.mask_hash = d.mask_hash;
     *hash = d.tokens_hash;
     return agree(s, v, &d, err);
 }
@@ -106,6 +108,49 @@ static rt_status open_spans(rt_shard *s, rt_error *err) {
     return check_spans(s, &h, err);
 }
 
+/* ------------------------------------------------------------------- mask */
+
+uint64_t rt_mask_hash(const uint8_t *bits, size_t bytes) {
+    uint64_t h = RT_FNV_START;
+    for (size_t i = 0; i < bytes; i++) h = rt_fnv_add(h, bits[i]);
+    return h;
+}
+
+static rt_status check_mask(rt_shard *s, rt_error *err) {
+    rt_spans_header h;
+    size_t bytes = ((size_t)s->info.tokens + 7) / 8;
+    if (s->mask_file.size != sizeof h + bytes)
+        return rt_fail(err, RT_E_INPUT, "%s.mask: %zu bytes, %zu are expected for %lld tokens", s->path, s->mask_file.size,
+                       sizeof h + bytes, (long long)s->info.tokens);
+    memcpy(&h, s->mask_file.data, sizeof h);
+    s->mask = s->mask_file.data + sizeof h;
+    if (memcmp(h.magic, RT_MASK_MAGIC, sizeof h.magic) != 0)
+        return rt_fail(err, RT_E_INPUT, "%s.mask: not a mask file (expected %s)", s->path, RT_MASK_MAGIC);
+    if (h.count != (uint64_t)s->info.tokens || h.tokens_hash != s->info.tokens_hash)
+        return rt_fail(err, RT_E_INPUT, "%s.mask: belongs to other tokens, or the shard is damaged", s->path);
+    if (rt_mask_hash(s->mask, bytes) != h.spans_hash || (s->info.described && h.spans_hash != s->info.mask_hash))
+        return rt_fail(err, RT_E_INPUT, "%s.mask: damaged (its check sum differs)", s->path);
+    s->info.mask_hash = h.spans_hash;
+    s->info.unmasked = 0;
+    for (size_t i = 0; i < bytes; i++) s->info.unmasked += __builtin_popcount(s->mask[i]);
+    return RT_OK;
+}
+
+/* A shard that is described with a mask is refused without it: everything would be learnt, and nobody would know. */
+static rt_status open_mask(rt_shard *s, rt_error *err) {
+    char *path = rt_path_with(s->path, ".mask");
+    if (!path) return rt_fail(err, RT_E_NOMEM, "%s: out of memory", s->path);
+    bool there = rt_file_exists(path), wanted = s->info.masked;
+    rt_status status = there ? rt_file_map(path, &s->mask_file, err) : RT_OK;
+    rt_free(path);
+    RT_TRY(status);
+    s->info.masked = there, s->info.unmasked = s->info.tokens;
+    if (there && s->info.described && !wanted)
+        return rt_fail(err, RT_E_INPUT, "%s.mask: does not belong to the shard (%s.json describes none)", s->path, s->path);
+    if (!there && wanted) return rt_fail(err, RT_E_INPUT, "%s.mask: is missing, %s.json describes it", s->path, s->path);
+    return there ? check_mask(s, err) : RT_OK;
+}
+
 /* ------------------------------------------------------------------- scan */
 
 static inline uint32_t token(const rt_shard *s, int64_t i) {
@@ -130,13 +175,13 @@ static rt_status scan_ids(rt_shard *s, rt_error *err) {
 
 static void count_documents(rt_shard *s) {
     int64_t firsts = 0, bytes = 0;
+    bool closed = false; /* by a shared boundary at the end, which opens nothing */
     for (int64_t i = 0; i < s->info.tokens; i++) {
         uint16_t span = s->spans ? s->spans[i] : rt_span_derived(&s->vocab, (int32_t)token(s, i));
         firsts += i == 0 || (span & RT_SPAN_FIRST);
         bytes += span & RT_SPAN_BYTES;
+        closed = span & RT_SPAN_FIRST && rt_vocab_shared(&s->vocab) && (int32_t)token(s, i) == s->vocab.eos;
     }
-    /* a shared boundary at the end closes a document and opens none */
-    bool closed = rt_vocab_shared(&s->vocab) && (int32_t)token(s, s->info.tokens - 1) == s->vocab.eos;
     s->info.documents = firsts - (closed && firsts > 1);
     s->info.bytes = s->spans || s->vocab.token_bytes ? bytes : -1;
 }
@@ -150,6 +195,7 @@ static rt_status open_all(rt_shard *s, const rt_vocab *v, rt_error *err) {
         return rt_fail(err, RT_E_INPUT, "%s: damaged, or %s.json belongs to other tokens (check sums differ)", s->path,
                        s->path);
     RT_TRY(open_spans(s, err));
+    RT_TRY(open_mask(s, err));
     count_documents(s);
     return RT_OK;
 }
@@ -172,6 +218,7 @@ void rt_shard_close(rt_shard *s) {
     if (!s) return;
     rt_file_unmap(&s->file);
     rt_file_unmap(&s->spans_file);
+    rt_file_unmap(&s->mask_file);
     rt_free(s->path);
     rt_free(s);
 }
@@ -185,4 +232,8 @@ void rt_shard_read(const rt_shard *s, int64_t first, int64_t n, int32_t *ids, ui
         memcpy(spans, s->spans + first, (size_t)n * sizeof *spans);
     else
         for (int64_t i = 0; i < n; i++) spans[i] = rt_span_derived(&s->vocab, (int32_t)token(s, first + i));
+}
+
+void rt_shard_read_mask(const rt_shard *s, int64_t first, int64_t n, uint8_t *mask) {
+    for (int64_t i = 0; i < n; i++) mask[i] = !s->mask || (s->mask[(first + i) / 8] >> ((first + i) % 8) & 1);
 }

@@ -11,12 +11,13 @@
 enum { BLOCK = 1 << 14 }; /* tokens per write */
 
 struct rt_shard_writer {
-    char *path, *spans_path, *json_path;
+    char *path, *spans_path, *json_path, *mask_path;
     rt_vocab vocab;
     rt_shard_info info;
     rt_file_writer tokens, spans;
     bool after_boundary;
     uint64_t spans_hash;
+    rt_buf mask; /* a bit a token, once one of them is masked */
     int used;
     uint32_t ids[BLOCK]; /* the block being filled */
     uint16_t words[BLOCK];
@@ -25,7 +26,8 @@ struct rt_shard_writer {
 static rt_status open_files(rt_shard_writer *w, const char *path, rt_error *err) {
     static const char zeros[RT_SHARD_HEADER];
     w->path = rt_strdup(path), w->spans_path = rt_path_with(path, ".spans"), w->json_path = rt_path_with(path, ".json");
-    if (!w->path || !w->spans_path || !w->json_path) return rt_fail(err, RT_E_NOMEM, "%s: out of memory", path);
+    w->mask_path = rt_path_with(path, ".mask");
+    if (!w->path || !w->spans_path || !w->json_path || !w->mask_path) return rt_fail(err, RT_E_NOMEM, "%s: out of memory", path);
     RT_TRY(rt_file_writer_open(w->path, &w->tokens, err));
     RT_TRY(rt_file_writer_open(w->spans_path, &w->spans, err));
     RT_TRY(rt_file_writer_add(&w->tokens, zeros, RT_SHARD_HEADER, err));
@@ -52,7 +54,8 @@ void rt_shard_writer_free(rt_shard_writer *w) {
     if (!w) return;
     rt_file_writer_discard(&w->tokens);
     rt_file_writer_discard(&w->spans);
-    rt_free(w->path), rt_free(w->spans_path), rt_free(w->json_path);
+    rt_free(w->path), rt_free(w->spans_path), rt_free(w->json_path), rt_free(w->mask_path);
+    rt_buf_free(&w->mask);
     rt_free(w);
 }
 
@@ -68,12 +71,25 @@ static rt_status write_block(rt_shard_writer *w, rt_error *err) {
     return rt_file_writer_add(&w->spans, w->words, 2 * n, err);
 }
 
-static rt_status put(void *context, int32_t id, uint16_t span, rt_error *err) {
+/* The first masked token makes the mask: all before it may be targets. */
+static rt_status put_mask(rt_shard_writer *w, bool masked, rt_error *err) {
+    int64_t i = w->info.tokens;
+    w->info.unmasked += !masked;
+    if (!masked && !w->info.masked) return RT_OK;
+    for (w->info.masked = true; !w->mask.failed && (int64_t)w->mask.size * 8 <= i;) rt_buf_putc(&w->mask, (char)0xff);
+    if (w->mask.failed) return rt_fail(err, RT_E_NOMEM, "%s: out of memory for the mask", w->path);
+    if (masked) w->mask.data[i / 8] = (char)(w->mask.data[i / 8] & ~(1 << i % 8));
+    return RT_OK;
+}
+
+static rt_status put(void *context, int32_t id, uint16_t span, bool masked, rt_error *err) {
     rt_shard_writer *w = context;
     if (w->info.tokens == INT32_MAX)
         return rt_fail(err, RT_E_UNSUPPORTED, "%s: a shard holds at most 2^31-1 tokens; split the input", w->path);
+    RT_TRY(put_mask(w, masked, err));
     w->ids[w->used] = (uint32_t)id, w->words[w->used++] = span;
     w->info.tokens++;
+    w->after_boundary = rt_vocab_shared(&w->vocab) && id == w->vocab.eos && (span & RT_SPAN_FIRST);
     w->info.bytes += span & RT_SPAN_BYTES;
     if (id > w->info.highest) w->info.highest = id;
     w->info.tokens_hash = rt_fnv_add(w->info.tokens_hash, (uint32_t)id);
@@ -82,9 +98,12 @@ static rt_status put(void *context, int32_t id, uint16_t span, rt_error *err) {
 }
 
 rt_status rt_shard_writer_add(rt_shard_writer *w, const int32_t *ids, const uint32_t *bytes, int64_t n, rt_error *err) {
-    rt_status s = rt_layout_document(&w->vocab, ids, bytes, n, w->after_boundary, put, w, err);
+    return rt_shard_writer_add_tokens(w, &(rt_tokens){.ids = ids, .bytes = bytes, .n = n}, err);
+}
+
+rt_status rt_shard_writer_add_tokens(rt_shard_writer *w, const rt_tokens *d, rt_error *err) {
+    rt_status s = rt_layout_document(&w->vocab, d, w->after_boundary, put, w, err);
     if (s != RT_OK) return rt_error_prefix(err, "%s", w->path), s;
-    w->after_boundary = rt_vocab_shared(&w->vocab);
     w->info.documents++;
     return RT_OK;
 }
@@ -105,11 +124,35 @@ static rt_status patch_headers(rt_shard_writer *w, rt_error *err) {
     return patch(&w->spans, &spans, sizeof spans, err);
 }
 
-/* X.bin last: where it did not exist before, it exists only with its sidecars. */
+static rt_status write_mask(rt_shard_writer *w, rt_error *err) {
+    rt_file_writer f;
+    rt_spans_header h = {.count = (uint64_t)w->info.tokens, .tokens_hash = w->info.tokens_hash, .spans_hash = w->info.mask_hash};
+    memcpy(h.magic, RT_MASK_MAGIC, sizeof h.magic);
+    RT_TRY(rt_file_writer_open(w->mask_path, &f, err));
+    rt_status s = rt_file_writer_add(&f, &h, sizeof h, err);
+    if (s == RT_OK) s = rt_file_writer_add(&f, w->mask.data, w->mask.size, err);
+    if (s == RT_OK) s = rt_file_writer_commit(&f, err);
+    rt_file_writer_discard(&f);
+    return s;
+}
+
+static void close_mask(rt_shard_writer *w) {
+    if (!w->info.masked) return;
+    int left = (int)(w->info.tokens % 8);
+    if (left) w->mask.data[w->mask.size - 1] = (char)(w->mask.data[w->mask.size - 1] & ((1 << left) - 1));
+    w->info.mask_hash = rt_mask_hash((const uint8_t *)w->mask.data, w->mask.size);
+}
+
+/* X.bin last: where it did not exist before, it exists only with its sidecars. A mask of what lay there before belongs
+ * to other tokens and is refused by its hash should the process die before it is removed. */
 static rt_status publish(rt_shard_writer *w, rt_error *err) {
+    close_mask(w);
+    if (w->info.masked) RT_TRY(write_mask(w, err));
     RT_TRY(rt_file_writer_commit(&w->spans, err));
     RT_TRY(rt_shard_json_save(w->json_path, &w->info, err));
-    return rt_file_writer_commit(&w->tokens, err);
+    RT_TRY(rt_file_writer_commit(&w->tokens, err));
+    if (!w->info.masked) unlink(w->mask_path);
+    return RT_OK;
 }
 
 rt_status rt_shard_writer_commit(rt_shard_writer *w, rt_shard_info *info, rt_error *err) {
@@ -117,7 +160,7 @@ rt_status rt_shard_writer_commit(rt_shard_writer *w, rt_shard_info *info, rt_err
     RT_TRY(write_block(w, err));
     RT_TRY(patch_headers(w, err));
     rt_status s = publish(w, err);
-    if (s != RT_OK && !rt_file_exists(w->path)) unlink(w->spans_path), unlink(w->json_path);
+    if (s != RT_OK && !rt_file_exists(w->path)) unlink(w->spans_path), unlink(w->json_path), unlink(w->mask_path);
     if (s == RT_OK && info) *info = w->info;
     return s;
 }

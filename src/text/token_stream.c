@@ -12,6 +12,7 @@ typedef struct segment {
     bool continues;      /* the boundary before it began its first document */
     rt_shard *shard;     /* owned; NULL: in memory */
     rt_buf ids, spans;   /* int32 [count], uint16 [count] */
+    rt_buf mask;         /* uint8 [count], or empty: no token is masked */
 } segment;
 
 struct rt_token_stream {
@@ -19,14 +20,15 @@ struct rt_token_stream {
     rt_token_stream_info info;
     segment *segments; /* [segment_count] */
     int segment_count;
-    int32_t last; /* id of the last token; -1 = none */
+    bool after_boundary; /* the last token is a boundary that begins the next document already */
+    int64_t *sources;    /* [source_count] */
+    int64_t source_count;
 };
 
 rt_status rt_token_stream_new(rt_token_stream **out, const rt_vocab *vocab, rt_error *err) {
     rt_token_stream *s = *out = rt_zalloc(sizeof *s);
     if (!s) return rt_fail(err, RT_E_NOMEM, "out of memory for a token stream");
     s->vocab = *vocab;
-    s->last = -1;
     s->info = (rt_token_stream_info){.bytes_known = true, .highest = -1, .bos = vocab->bos, .eos = vocab->eos};
     return RT_OK;
 }
@@ -37,7 +39,9 @@ void rt_token_stream_free(rt_token_stream *s) {
         rt_shard_close(s->segments[i].shard);
         rt_buf_free(&s->segments[i].ids);
         rt_buf_free(&s->segments[i].spans);
+        rt_buf_free(&s->segments[i].mask);
     }
+    rt_free(s->sources);
     rt_free(s->segments);
     rt_free(s);
 }
@@ -45,39 +49,66 @@ void rt_token_stream_free(rt_token_stream *s) {
 rt_token_stream_info rt_token_stream_about(const rt_token_stream *s) { return s->info; }
 rt_token_view rt_token_stream_all(const rt_token_stream *s) { return (rt_token_view){s, 0, s->info.tokens}; }
 
-static bool after_boundary(const rt_token_stream *s) { return rt_vocab_shared(&s->vocab) && s->last == s->vocab.eos; }
+static bool is_boundary(const rt_token_stream *s, int32_t id, uint16_t span) {
+    return rt_vocab_shared(&s->vocab) && id == s->vocab.eos && (span & RT_SPAN_FIRST);
+}
+
+rt_status rt_token_stream_begin_source(rt_token_stream *s, rt_error *err) {
+    int64_t *grown = rt_realloc(s->sources, rt_array_bytes((size_t)s->source_count + 1, sizeof *grown));
+    if (!grown) return rt_fail(err, RT_E_NOMEM, "out of memory for a token stream");
+    s->sources = grown;
+    grown[s->source_count++] = s->info.tokens;
+    return RT_OK;
+}
+const int64_t *rt_token_stream_sources(const rt_token_stream *s, int64_t *count) {
+    *count = s->source_count;
+    return s->sources;
+}
 
 static segment *new_segment(rt_token_stream *s, rt_error *err) {
     segment *grown = rt_realloc(s->segments, rt_array_bytes((size_t)s->segment_count + 1, sizeof *grown));
     if (!grown) return rt_fail(err, RT_E_NOMEM, "out of memory for a token stream"), NULL;
     s->segments = grown;
     grown += s->segment_count++;
-    *grown = (segment){.base = s->info.tokens, .continues = after_boundary(s)};
+    *grown = (segment){.base = s->info.tokens, .continues = s->after_boundary};
     return grown;
 }
 
 /* ----------------------------------------------------------------- memory */
 
-static rt_status put(void *context, int32_t id, uint16_t span, rt_error *err) {
+/* The first masked token makes the segment's mask. */
+static void put_mask(segment *g, bool masked) {
+    if (!masked && !g->mask.size) return;
+    while (!g->mask.failed && (int64_t)g->mask.size < g->count) rt_buf_putc(&g->mask, 1);
+    rt_buf_putc(&g->mask, !masked);
+}
+
+static rt_status put(void *context, int32_t id, uint16_t span, bool masked, rt_error *err) {
     rt_token_stream *s = context;
     segment *g = &s->segments[s->segment_count - 1];
     rt_buf_add(&g->ids, &id, sizeof id);
     rt_buf_add(&g->spans, &span, sizeof span);
-    if (g->ids.failed || g->spans.failed)
+    put_mask(g, masked);
+    s->info.masked |= masked;
+    if (g->ids.failed || g->spans.failed || g->mask.failed)
         return rt_fail(err, RT_E_NOMEM, "out of memory for %lld tokens", (long long)g->count);
     g->count++;
     s->info.tokens++;
     s->info.bytes += span & RT_SPAN_BYTES;
-    s->last = id;
+    s->after_boundary = is_boundary(s, id, span);
     if (id > s->info.highest) s->info.highest = id;
     return RT_OK;
 }
 
 rt_status rt_token_stream_add(rt_token_stream *s, const int32_t *ids, const uint32_t *bytes, int64_t n, rt_error *err) {
+    return rt_token_stream_add_tokens(s, &(rt_tokens){.ids = ids, .bytes = bytes, .n = n}, err);
+}
+
+rt_status rt_token_stream_add_tokens(rt_token_stream *s, const rt_tokens *d, rt_error *err) {
     bool in_memory = s->segment_count && !s->segments[s->segment_count - 1].shard;
     if (!in_memory && !new_segment(s, err)) return RT_E_NOMEM;
-    if (!bytes && !s->vocab.token_bytes) s->info.bytes_known = false;
-    RT_TRY(rt_layout_document(&s->vocab, ids, bytes, n, after_boundary(s), put, s, err));
+    if (!d->bytes && !s->vocab.token_bytes) s->info.bytes_known = false;
+    RT_TRY(rt_layout_document(&s->vocab, d, s->after_boundary, put, s, err));
     s->info.documents++;
     return RT_OK;
 }
@@ -96,7 +127,11 @@ static rt_status same_ends(rt_token_stream *s, const rt_shard_info *n, const cha
 
 static void append_shard(rt_token_stream *s, segment *g, rt_shard *shard) {
     const rt_shard_info *n = rt_shard_about(shard);
-    rt_shard_read(shard, n->tokens - 1, 1, &s->last, NULL);
+    int32_t last;
+    uint16_t span;
+    rt_shard_read(shard, n->tokens - 1, 1, &last, &span);
+    s->after_boundary = is_boundary(s, last, span);
+    s->info.masked |= n->masked;
     g->shard = shard;
     g->count = n->tokens - g->skip;
     s->info.tokens += g->count;
@@ -147,6 +182,22 @@ void rt_token_stream_read(const rt_token_stream *s, int64_t first, int64_t n, in
     }
 }
 
+static void read_segment_mask(const segment *g, int64_t at, int64_t n, uint8_t *mask) {
+    if (g->shard) rt_shard_read_mask(g->shard, g->skip + at, n, mask);
+    else if (g->mask.size) memcpy(mask, g->mask.data + at, (size_t)n);
+    else memset(mask, 1, (size_t)n);
+}
+void rt_token_stream_read_mask(const rt_token_stream *s, int64_t first, int64_t n, uint8_t *mask) {
+    if (!s->info.masked) memset(mask, 1, (size_t)n);
+    for (const segment *g = s->segments; s->info.masked && n > 0; g++) {
+        int64_t at = first - g->base, part = g->count - at;
+        if (part <= 0) continue;
+        if (part > n) part = n;
+        read_segment_mask(g, at, part, mask);
+        first += part, n -= part, mask += part;
+    }
+}
+
 bool rt_token_is_target(const rt_token_stream *s, int32_t id, uint16_t span) {
     bool shared = rt_vocab_shared(&s->vocab) && id == s->vocab.eos;
     return shared || (!(span & RT_SPAN_FIRST) && id != s->vocab.bos);
@@ -160,6 +211,12 @@ void rt_token_view_hash(const rt_token_view *v, char hex[65]) {
         int64_t n = v->end - at < 1024 ? v->end - at : 1024;
         rt_token_stream_read(v->stream, at, n, ids, NULL);
         rt_sha256_add(&hash, ids, (size_t)n * sizeof *ids);
+    }
+    uint8_t mask[1024];
+    for (int64_t at = v->begin; v->stream->info.masked && at < v->end; at += 1024) {
+        int64_t n = v->end - at < 1024 ? v->end - at : 1024;
+        rt_token_stream_read_mask(v->stream, at, n, mask);
+        rt_sha256_add(&hash, mask, (size_t)n);
     }
     rt_sha256_end_hex(&hash, hex);
 }

@@ -74,3 +74,7 @@ const char *rt_tokenizer_config_json(const rt_tokenizer *t, size_t *bytes) {
     *bytes = t->config.size;
     return t->has_config ? t->config.data : NULL;
 }
+const char *rt_tokenizer_chat_file(const rt_tokenizer *t, size_t *bytes) {
+    *bytes = t->chat.size;
+    return !t->has_chat ? NULL : t->chat.data ? t->chat.data : "";
+}

@@ -4,6 +4,7 @@
  * without gap or overlap whatever the normalizers removed or added. */
 #include "text/tokenizer_impl.h"
 #include "text/utf8.h"
+#include <ctype.h>
 #include <string.h>
 
 enum { CACHE_SLOTS = 1 << 14, CACHE_KEY = 22, CACHE_IDS = 8, CACHE_FROM_BYTES = 1 << 16 };
@@ -24,6 +25,7 @@ struct rt_encoder {
     int64_t *begins; /* of the ids of this text */
     size_t count, capacity;
     bool track;
+    const uint8_t *data; /* of every byte of the text: 1 where no special token may be found; NULL: nowhere */
 };
 
 /* ---- output ---- */
@@ -119,6 +121,20 @@ rt_status rt_tok_normalize(const rt_tokenizer *t, tok_pieces *p, tok_view *view,
     return RT_OK;
 }
 
+/* The next added token from hit->next on, passing over special ones that data spells. White space beside a token may be
+ * data: it is swallowed, not part of the name. */
+static bool spelled_by_data(const rt_encoder *e, const tok_view *view, const tok_hit *hit) {
+    if (!e->data || !e->t->vocab.entries[hit->id].special) return false;
+    for (size_t i = hit->begin; i < hit->end; i++)
+        if (!isspace((unsigned char)view->s[i]) && e->data[rt_tok_origin(view, i)]) return true;
+    return false;
+}
+static bool next_added(const rt_encoder *e, const tok_added_set *set, const tok_view *view, size_t done, tok_hit *hit) {
+    while (rt_tok_added_next(set, view->s, view->n, hit->next, done, hit))
+        if (!spelled_by_data(e, view, hit)) return true;
+    return false;
+}
+
 /* A stretch of raw text without added tokens that are looked for there. */
 static rt_status encode_stretch(rt_encoder *e, const char *s, size_t begin, size_t end, rt_error *err) {
     tok_view view = {s + begin, end - begin, NULL, (int64_t)begin};
@@ -126,7 +142,7 @@ static rt_status encode_stretch(rt_encoder *e, const char *s, size_t begin, size
     size_t from = 0;
     if (begin == end) return RT_OK;
     RT_TRY(rt_tok_normalize(e->t, &e->normal, &view, (int64_t)end, err));
-    for (; rt_tok_added_next(&e->t->normalized, view.s, view.n, hit.next, from, &hit); from = hit.end) {
+    for (; next_added(e, &e->t->normalized, &view, from, &hit); from = hit.end) {
         if (from < hit.begin) RT_TRY(encode_normal(e, &view, from, hit.begin, err));
         emit(e, hit.id, e->track ? rt_tok_origin(&view, hit.begin) : 0);
     }
@@ -140,7 +156,7 @@ static rt_status encode_all(rt_encoder *e, const char *s, size_t n, bool add_spe
     if (valid < n) return rt_fail(err, RT_E_INPUT, "the text is not valid UTF-8 at byte %zu", valid);
     for (int i = 0; add_special && i < t->before.size; i++) emit(e, t->before.ids[i], 0);
     size_t first = e->count;
-    for (; rt_tok_added_next(&t->raw, s, n, hit.next, from, &hit); from = hit.end) {
+    for (tok_view raw = {s, n, NULL, 0}; next_added(e, &t->raw, &raw, from, &hit); from = hit.end) {
         if (from < hit.begin) RT_TRY(encode_stretch(e, s, from, hit.begin, err));
         emit(e, hit.id, (int64_t)hit.begin);
     }
@@ -198,10 +214,16 @@ static void add_spans(const rt_encoder *e, size_t n, rt_spans *spans) {
 
 rt_status rt_encoder_encode(rt_encoder *e, const char *utf8, size_t bytes, bool add_special, rt_ids *ids,
                             rt_spans *spans, rt_error *err) {
+    return rt_encoder_encode_data(e, utf8, bytes, NULL, add_special, ids, spans, err);
+}
+
+rt_status rt_encoder_encode_data(rt_encoder *e, const char *utf8, size_t bytes, const uint8_t *data, bool add_special,
+                                 rt_ids *ids, rt_spans *spans, rt_error *err) {
     int64_t ids_before = ids->size, spans_before = spans ? spans->size : 0;
     e->ids = ids;
     e->count = 0;
-    e->track = spans || e->t->needs_origin;
+    e->data = data;
+    e->track = spans || data || e->t->needs_origin;
     e->normal.track = e->pieces.track = e->track;
     e->pieces.list.failed = e->pieces.spare.failed = false; /* of an earlier text that memory did not suffice for */
     rt_status s = encode_all(e, utf8, bytes, add_special, err);

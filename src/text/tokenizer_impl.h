@@ -51,8 +51,8 @@ typedef struct tok_around { /* what the post-processor puts before or behind */
 
 struct rt_tokenizer {
     char *file; /* for errors */
-    rt_buf json, config;
-    bool has_config;
+    rt_buf json, config, chat; /* chat: chat_template.jinja */
+    bool has_config, has_chat;
     tok_vocab vocab;
     tok_model model;
     tok_steps normalizers, pretokenizers, decoders;

@@ -79,6 +79,7 @@ void rt_tokenizer_free(rt_tokenizer *t) {
     rt_free(t->file);
     rt_buf_free(&t->json);
     rt_buf_free(&t->config);
+    rt_buf_free(&t->chat);
     rt_tok_vocab_free(&t->vocab);
     rt_tok_model_free(&t->model);
     rt_tok_steps_free(&t->normalizers);
@@ -118,8 +119,10 @@ static bool is_file(const char *path) {
     return stat(path, &s) == 0 && S_ISREG(s.st_mode);
 }
 
-/* The tokenizer's file and the configuration beside it; *config is NULL when there is none. Paths live in the arena. */
-static rt_status find_files(rt_arena *a, const char *path, const char **file, const char **config, rt_error *err) {
+/* The tokenizer's file, and the configuration and chat template beside it, NULL when there is none. Paths live in the
+ * arena. */
+static rt_status find_files(rt_arena *a, const char *path, const char **file, const char **config, const char **chat,
+                            rt_error *err) {
     struct stat s;
     if (stat(path, &s) != 0) return rt_fail(err, RT_E_INPUT, "%s: %s", path, strerror(errno));
     const char *slash = strrchr(path, '/');
@@ -127,22 +130,28 @@ static rt_status find_files(rt_arena *a, const char *path, const char **file, co
         *file = rt_arena_printf(a, "%s/tokenizer.json", path);
         if (*file && !is_file(*file)) *file = rt_arena_printf(a, "%s/tokenizer.json.gz", path);
         *config = rt_arena_printf(a, "%s/tokenizer_config.json", path);
+        *chat = rt_arena_printf(a, "%s/chat_template.jinja", path);
     } else {
+        int folder = slash ? (int)(slash - path) + 1 : 0;
         *file = path;
-        *config = rt_arena_printf(a, "%.*stokenizer_config.json", slash ? (int)(slash - path) + 1 : 0, path);
+        *config = rt_arena_printf(a, "%.*stokenizer_config.json", folder, path);
+        *chat = rt_arena_printf(a, "%.*schat_template.jinja", folder, path);
     }
-    if (!*file || !*config) return rt_tok_out_of_memory(err);
+    if (!*file || !*config || !*chat) return rt_tok_out_of_memory(err);
     if (!is_file(*file)) return rt_fail(err, RT_E_INPUT, "%s: holds no tokenizer.json (nor tokenizer.json.gz)", path);
     if (!is_file(*config)) *config = NULL;
+    if (!is_file(*chat)) *chat = NULL;
     return RT_OK;
 }
 
-static rt_status load_files(rt_tokenizer **out, const char *file, const char *config, rt_error *err) {
+static rt_status load_files(rt_tokenizer **out, const char *file, const char *config, const char *chat, rt_error *err) {
     rt_tokenizer *t = blank(file, err);
     if (!t) return RT_E_NOMEM;
     rt_status s = read_file(file, &t->json, err);
     t->has_config = config;
     if (s == RT_OK && config) s = read_file(config, &t->config, err);
+    t->has_chat = chat;
+    if (s == RT_OK && chat) s = read_file(chat, &t->chat, err);
     if (s == RT_OK) s = load_json(t, err);
     if (s == RT_OK)
         *out = t;
@@ -153,10 +162,10 @@ static rt_status load_files(rt_tokenizer **out, const char *file, const char *co
 
 rt_status rt_tokenizer_load(rt_tokenizer **out, const char *path, rt_error *err) {
     rt_arena a = {0};
-    const char *file, *config;
+    const char *file, *config, *chat;
     *out = NULL;
-    rt_status s = find_files(&a, path, &file, &config, err);
-    if (s == RT_OK) s = load_files(out, file, config, err);
+    rt_status s = find_files(&a, path, &file, &config, &chat, err);
+    if (s == RT_OK) s = load_files(out, file, config, chat, err);
     rt_arena_free(&a);
     return s;
 }
@@ -174,5 +183,6 @@ static rt_status write_file(const char *dir, const char *name, const rt_buf *byt
 }
 rt_status rt_tokenizer_save(const rt_tokenizer *t, const char *dir, rt_error *err) {
     RT_TRY(write_file(dir, "tokenizer.json", &t->json, err));
-    return t->has_config ? write_file(dir, "tokenizer_config.json", &t->config, err) : RT_OK;
+    if (t->has_config) RT_TRY(write_file(dir, "tokenizer_config.json", &t->config, err));
+    return t->has_chat ? write_file(dir, "chat_template.jinja", &t->chat, err) : RT_OK;
 }

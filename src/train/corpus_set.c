@@ -11,15 +11,20 @@ bool rt_corpus_has_tokenizer(const char *dir) {
     return rt_file_exists(path);
 }
 
-static rt_status open_tokenizer(rt_corpus_set *c, const char *given, const char *fallback, rt_error *err) {
+static rt_status open_tokenizer(rt_corpus_set *c, const char *given, const char *fallback, const char *chat, rt_error *err) {
     const char *path = given ? given : fallback && rt_corpus_has_tokenizer(fallback) ? fallback : NULL;
     if (!path) return RT_OK;
     RT_TRY(rt_tokenizer_load(&c->tokenizer, path, err));
+    RT_TRY(rt_chat_open(&c->chat, c->tokenizer, chat, err));
     return rt_tokenizer_vocab_make(&c->vocab, c->tokenizer, err);
 }
 
+rt_corpus_options rt_corpus_options_of(const rt_job_data *d, rt_chat *chat) {
+    return (rt_corpus_options){.separator = d->separator, .key = d->text_key, .column = d->csv_column, .no_header = !d->csv_header, .chat = chat};
+}
+
 static rt_status load(rt_token_stream **s, rt_corpus_set *c, const rt_job_data *d, const rt_strings *files, rt_error *err) {
-    rt_corpus_options o = {.separator = d->separator, .key = d->text_key};
+    rt_corpus_options o = rt_corpus_options_of(d, c->chat);
     return rt_token_stream_load(s, files->item, (int)files->count, &o, c->tokenizer, c->tokenizer ? &c->vocab : NULL, err);
 }
 
@@ -35,7 +40,7 @@ static rt_status views(rt_corpus_set *c, const rt_job *job, rt_error *err) {
 
 static rt_status open_all(rt_corpus_set *c, const rt_job *job, const char *dir, rt_error *err) {
     if (job->data.train.count == 0) return rt_fail(err, RT_E_CONFIG, "data.train is not set: there is nothing to train on");
-    RT_TRY(open_tokenizer(c, job->data.tokenizer, dir, err));
+    RT_TRY(open_tokenizer(c, job->data.tokenizer, dir, job->data.chat_template, err));
     RT_TRY(load(&c->train_stream, c, &job->data, &job->data.train, err));
     if (job->data.valid.count) RT_TRY(load(&c->valid_stream, c, &job->data, &job->data.valid, err));
     RT_TRY(views(c, job, err));
@@ -55,6 +60,7 @@ void rt_corpus_set_close(rt_corpus_set *c) {
     rt_token_stream_free(c->train_stream);
     rt_token_stream_free(c->valid_stream);
     rt_tokenizer_vocab_free(&c->vocab);
+    rt_chat_free(c->chat);
     rt_tokenizer_free(c->tokenizer);
     *c = (rt_corpus_set){0};
 }

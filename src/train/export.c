@@ -64,7 +64,7 @@ void rt_rounded_free(rt_rounded *r) {
 /* ------------------------------------------------------------------ writing */
 
 static const char *const model_files[] = {"config.json", "generation_config.json", "model.safetensors", NULL};
-static const char *const tokenizer_files[] = {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "tokenizer.model", NULL};
+static const char *const tokenizer_files[] = {"tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "special_tokens_map.json", "tokenizer.model", NULL};
 
 static rt_status copy_file(const char *from, const char *to, const char *name, json_t *files, rt_error *err) {
     char source[8192], target[8192];

@@ -76,6 +76,9 @@ static rt_status check_precision(const rt_job *job, rt_error *err) {
 static rt_status check_run(const rt_job *job, rt_error *err) {
     int64_t rows;
     if (job->data.train.count == 0) return rt_fail(err, RT_E_CONFIG, "data.train: no training files are given");
+    if (job->data.weights.count && job->data.weights.count != job->data.train.count)
+        return rt_fail(err, RT_E_CONFIG, "data.weights: found %lld numbers, expected %lld: one for each file of data.train",
+                       (long long)job->data.weights.count, (long long)job->data.train.count);
     if (job->data.valid.count == 0 && job->data.valid_fraction == 0)
         return rt_fail(err, RT_E_CONFIG, "data.valid_fraction is 0, and data.valid names no files: nothing to validate on");
     if (__builtin_mul_overflow(job->data.batch, job->data.sequence_length, &rows) || rows > INT32_MAX)

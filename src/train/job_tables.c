@@ -49,11 +49,15 @@ static const rt_option router[] = {
     RT_OPT_NAME(rt_job_router, policy, "topk", policies, "how tokens are given to experts"), RT_OPT_END};
 
 static const rt_option data[] = {
-    RT_OPT_STRINGS(rt_job_data, train, NULL, "training files: .bin shards, .txt, .jsonl, also .gz"),
+    RT_OPT_STRINGS(rt_job_data, train, NULL, "training files: .bin shards, .txt, .jsonl (texts or conversations), .csv, .tsv, also .gz"),
+    RT_OPT_REALS(rt_job_data, weights, NULL, 0, 1e6, "of each training file: how often an epoch sees its windows; none: once"),
     RT_OPT_STRINGS(rt_job_data, valid, NULL, "validation files; none: the end of the training tokens is held out"),
     RT_OPT_STRING(rt_job_data, tokenizer, NULL, "directory with tokenizer.json; none: the teacher's, or the checkpoint's"),
     RT_OPT_STRING(rt_job_data, separator, "none", "what parts the documents of a text file: none, line, blank_line, or a string"),
-    RT_OPT_STRING(rt_job_data, text_key, "text", "the member of a .jsonl record that holds the text"),
+    RT_OPT_STRING(rt_job_data, text_key, "text", "the member of a .jsonl record that holds the text, a.b for b within a; without it messages"),
+    RT_OPT_STRING(rt_job_data, csv_column, "text", "the column of a .csv or .tsv that holds the text: its name, or its number from 1"),
+    RT_OPT_FLAG(rt_job_data, csv_header, "yes", "a .csv or .tsv begins with the names of its columns"),
+    RT_OPT_STRING(rt_job_data, chat_template, NULL, "for conversations: a file, or one of the tokenizer's by name; none: the tokenizer's own"),
     RT_OPT_INT(rt_job_data, sequence_length, "256", 1, 1048576, "tokens in a window (T)"),
     RT_OPT_INT(rt_job_data, batch, "8", 1, 1048576, "windows in a micro-batch"),
     RT_OPT_INT(rt_job_data, accumulate, "1", 1, 1048576, "micro-batches in an optimizer step"),

@@ -8,7 +8,6 @@ static rt_status build_head(rt_logits *l, const rt_weights *w, const rt_precisio
     if (!(l->head = rt_graph_new("logits"))) return rt_fail(err, RT_E_NOMEM, "out of memory");
     int64_t slot = rt_weights_find(w, w->config.tie_embeddings ? RT_WEIGHT_EMBED : RT_WEIGHT_HEAD, -1);
     rt_tensor hidden = *rt_forward_hidden(&l->forward);
-    if (l->last) hidden.dim[0] = 1;
     l->hidden = rt_graph_input(l->head, "hidden", &hidden);
     rt_ref matrix = rt_graph_param(l->head, "head", &w->slots[slot].t, NULL);
     rt_prec prec = rt_role_prec(p, rt_role_head, p->act[rt_role_head], wide);
@@ -24,17 +23,11 @@ static rt_status open_all(rt_logits *l, const rt_weights *w, const rt_precision 
     return build_head(l, w, p, err);
 }
 
-static rt_status open_or_close(rt_logits *l, bool last, const rt_weights *w, const rt_precision *p, int64_t T, rt_error *err) {
-    *l = (rt_logits){.last = last};
+rt_status rt_logits_open(rt_logits *l, const rt_weights *w, const rt_precision *p, int64_t T, rt_error *err) {
+    *l = (rt_logits){0};
     rt_status s = open_all(l, w, p, T, err);
     if (s != RT_OK) rt_logits_close(l);
     return s;
-}
-rt_status rt_logits_open(rt_logits *l, const rt_weights *w, const rt_precision *p, int64_t T, rt_error *err) {
-    return open_or_close(l, false, w, p, T, err);
-}
-rt_status rt_logits_open_last(rt_logits *l, const rt_weights *w, const rt_precision *p, int64_t T, rt_error *err) {
-    return open_or_close(l, true, w, p, T, err);
 }
 
 void rt_logits_close(rt_logits *l) {
@@ -75,10 +68,7 @@ rt_status rt_logits_run(rt_logits *l, const int32_t *ids, int64_t n, const rt_te
     if (n < 1 || n > l->batch.rows) return rt_fail(err, RT_E_ARG, "%lld ids, expected 1 to %lld", (long long)n, (long long)l->batch.rows);
     fill(&l->batch, ids, n);
     RT_TRY(rt_forward_run(&l->forward, &l->batch, err));
-    const rt_tensor *h = rt_forward_hidden(&l->forward);
-    size_t row = rt_tensor_bytes(h) / (size_t)h->dim[0];
-    rt_graph_bind(l->head, l->hidden, (char *)h->data + (l->last ? (size_t)(n - 1) * row : 0));
     RT_TRY(rt_graph_forward(l->head, err));
     *logits = rt_graph_value(l->head, l->out);
-    return all_finite(*logits, l->last ? 1 : n) ? RT_OK : not_finite(l, err);
+    return all_finite(*logits, n) ? RT_OK : not_finite(l, err);
 }

@@ -32,7 +32,8 @@ static rt_status one_step(prefit *f, double *mean, rt_error *err) {
 static rt_status prefit_steps(prefit *f, rt_token_view train, rt_error *err) {
     const rt_projector_prefit *o = f->o;
     uint64_t seed = rt_rng_u64(rt_rng_make(o->seed, "projector.prefit", 0), 0);
-    rt_loader_options options = {.T = o->T, .batch = o->batch, .accumulate = o->accumulate, .seed = seed};
+    rt_loader_options options = {.T = o->T, .batch = o->batch, .accumulate = o->accumulate, .seed = seed,
+                                 .weights = o->weights, .weight_count = o->weight_count};
     RT_TRY(rt_loader_create(&f->loader, train, &options, err));
     RT_TRY(rt_projection_open(&f->plan, f->p, rt_forward_hidden(f->teacher), RT_PROJECTION_TRAIN, o->budget, err));
     for (int64_t step = 0; step < o->steps; step++) {

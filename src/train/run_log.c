@@ -57,6 +57,26 @@ static json_t *model_json(const rt_model_config *c) {
                      "active_parameters", (json_int_t)p.active);
 }
 
+/* What each training file gives to an epoch. */
+static json_t *sources_json(const rt_trainer *t) {
+    const rt_job_data *d = &t->job->data;
+    int64_t n;
+    const rt_loader_source *s = rt_loader_sources(t->loader, &n);
+    json_t *list = json_array();
+    for (int64_t i = 0; list && i < n; i++) {
+        json_t *o = json_pack("{s:s, s:f, s:I, s:I}", "path", d->train.item[i], "weight", d->weights.item[i], "windows", (json_int_t)s[i].windows,
+                              "windows_per_epoch", (json_int_t)s[i].places);
+        if (json_array_append_new(list, o) != 0) return json_decref(list), NULL;
+        rt_log(RT_LOG_INFO, "%s: %lld windows, weight %g: %lld an epoch", d->train.item[i], (long long)s[i].windows, d->weights.item[i], (long long)s[i].places);
+    }
+    return list;
+}
+/* How many tokens of masked data may be targets; nothing where all may. */
+static void say_masked(const rt_trainer *t) {
+    rt_token_stream_info n = rt_token_stream_about(t->data.train_stream);
+    if (n.masked) rt_log(RT_LOG_INFO, "training data: %lld tokens in %lld documents; only what its mask lets through is learnt", (long long)n.tokens, (long long)n.documents);
+}
+
 rt_status rt_record_run(rt_run_state *r, const char *resumed_from, rt_error *err) {
     const rt_trainer *t = r->t;
     json_t *o = record("run", t->step);
@@ -64,6 +84,8 @@ rt_status rt_record_run(rt_run_state *r, const char *resumed_from, rt_error *err
               set(o, "student", model_json(&t->config)) && set(o, "precision_student", precision_json(&t->student.precision)) &&
               set_text(o, "train_hash", t->data.train_hash) && set_text(o, "valid_hash", t->data.valid_hash) &&
               set_text(o, "tokenizer_hash", t->data.tokenizer ? rt_tokenizer_hash(t->data.tokenizer) : NULL) && set(o, "head_rows", json_integer(t->graph.head_rows));
+    if (ok && r->job->data.weights.count) ok = set(o, "sources", sources_json(t));
+    say_masked(t);
     if (ok && t->start) ok = json_object_set(o, "start", t->start) == 0;
     if (ok && r->job->teacher.path)
         ok = set(o, "teacher", model_json(rt_hf_config(t->teacher_files.files))) && set(o, "precision_teacher", precision_json(&t->teacher_files.precision)) &&

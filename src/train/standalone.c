@@ -15,6 +15,7 @@ struct rt_standalone {
     rt_corpus_set data;       /* a checkpoint's own */
     rt_token_stream *stream;  /* --data */
     rt_tokenizer *tokenizer;
+    rt_chat *chat;
     rt_tokenizer_vocab vocab;
     rt_forward teacher;
     rt_projector *projector;
@@ -65,8 +66,11 @@ static void defaults(rt_standalone *s) {
 /* -------------------------------------------------------------------- data */
 
 static rt_status open_given(rt_standalone *s, rt_token_view *view, rt_error *err) {
-    rt_corpus_options c = {.separator = s->o.separator, .key = s->o.text_key};
     RT_TRY(rt_tokenizer_load(&s->tokenizer, s->o.tokenizer ? s->o.tokenizer : s->path, err));
+    RT_TRY(rt_chat_open(&s->chat, s->tokenizer, s->o.chat_template ? s->o.chat_template : s->job.data.chat_template, err));
+    rt_corpus_options c = rt_corpus_options_of(&s->job.data, s->chat);
+    c.separator = s->o.separator, c.key = s->o.text_key;
+    if (s->o.csv_column) c.column = s->o.csv_column;
     RT_TRY(rt_tokenizer_vocab_make(&s->vocab, s->tokenizer, err));
     RT_TRY(rt_token_stream_load(&s->stream, s->o.data.item, (int)s->o.data.count, &c, s->tokenizer, &s->vocab, err));
     *view = rt_token_stream_all(s->stream);
@@ -177,6 +181,7 @@ void rt_standalone_close(rt_standalone *s) {
     rt_frozen_close(&s->model);
     rt_token_stream_free(s->stream);
     rt_tokenizer_vocab_free(&s->vocab);
+    rt_chat_free(s->chat);
     rt_tokenizer_free(s->tokenizer);
     rt_corpus_set_close(&s->data);
     rt_job_free(&s->job);

@@ -20,7 +20,8 @@ rt_status rt_trainer_begin(rt_trainer *t, bool (*each)(void *, int64_t, double),
     RT_TRY(rt_projector_fit(t->projector, job->projector.lambda, err));
     if (!rt_projector_trainable(t->projector)) return RT_OK;
     rt_projector_prefit o = {.steps = job->projector.prefit_steps, .lr = job->optimizer.lr, .batch = job->data.batch, .accumulate = job->data.accumulate,
-                             .T = job->data.sequence_length, .seed = (uint64_t)job->run.seed, .budget = job->run.head_budget, .each = each, .context = context};
+                             .T = job->data.sequence_length, .seed = (uint64_t)job->run.seed, .budget = job->run.head_budget,
+                             .weights = job->data.weights.item, .weight_count = job->data.weights.count, .each = each, .context = context};
     return rt_projector_run_prefit(t->projector, &t->teacher, t->data.train, &o, err);
 }
 

@@ -140,7 +140,8 @@ static rt_status open_graphs(rt_trainer *t, int64_t head_rows, rt_error *err) {
 
 static rt_status open_data(rt_trainer *t, rt_error *err) {
     const rt_job_data *d = &t->job->data;
-    rt_loader_options o = {.T = d->sequence_length, .batch = d->batch, .accumulate = d->accumulate, .seed = (uint64_t)t->job->run.seed};
+    rt_loader_options o = {.T = d->sequence_length, .batch = d->batch, .accumulate = d->accumulate, .seed = (uint64_t)t->job->run.seed,
+                           .weights = d->weights.item, .weight_count = d->weights.count};
     RT_TRY(rt_loader_create(&t->loader, t->data.train, &o, err));
     return rt_windows_make(&t->valid_windows, t->data.valid, d->sequence_length, false, err);
 }

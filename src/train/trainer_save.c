@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { FILES_MAX = 8 };
+enum { FILES_MAX = 9 };
 
 static rt_status write_config(const char *path, void *context, rt_error *err) {
     const rt_trainer *t = context;
@@ -28,6 +28,17 @@ static rt_status write_tokenizer(const char *path, void *context, rt_error *err)
 static rt_status write_tokenizer_config(const char *path, void *context, rt_error *err) {
     size_t n;
     const char *text = rt_tokenizer_config_json(((const rt_trainer *)context)->data.tokenizer, &n);
+    return rt_file_write_atomic(path, text, n, err);
+}
+
+/* The template that the job names, so that what was learnt can be asked for; else the tokenizer's own file. NULL: none. */
+static const char *chat_template(const rt_trainer *t, size_t *n) {
+    if (t->data.chat && t->job->data.chat_template) return rt_chat_source(t->data.chat, n);
+    return t->data.tokenizer ? rt_tokenizer_chat_file(t->data.tokenizer, n) : NULL;
+}
+static rt_status write_chat(const char *path, void *context, rt_error *err) {
+    size_t n;
+    const char *text = chat_template(context, &n);
     return rt_file_write_atomic(path, text, n, err);
 }
 
@@ -69,6 +80,7 @@ static int list_files(rt_trainer *t, rt_checkpoint_file *f) {
     if (t->projector && rt_projector_kind_of(t->projector) != RT_PROJECTOR_SHARED) f[n++] = (rt_checkpoint_file){"projector.safetensors", rt_projector_save, t->projector};
     if (t->data.tokenizer) f[n++] = (rt_checkpoint_file){"tokenizer.json", write_tokenizer, t};
     if (t->data.tokenizer && rt_tokenizer_config_json(t->data.tokenizer, &bytes)) f[n++] = (rt_checkpoint_file){"tokenizer_config.json", write_tokenizer_config, t};
+    if (chat_template(t, &bytes)) f[n++] = (rt_checkpoint_file){"chat_template.jinja", write_chat, t};
     return n;
 }
 

@@ -37,6 +37,9 @@ rt_ref rt_graph_variable(rt_graph *g, const char *name, const rt_tensor *value);
 /* The leaf has no data of its own: its pieces come from a bank when an operation asks for them. `pieces` is borrowed. Before
  * any operation reads the leaf; one that cannot take pieces is refused (RT_E_ARG). */
 void rt_graph_pieces(rt_graph *g, rt_ref leaf, const rt_pieces *pieces);
+/* Memory that an operation writes in place and finds again in later runs, and in other graphs it is given to: the keys and
+ * values of past rows. Borrowed. A graph with a state is planned forward-only. */
+rt_ref rt_graph_state(rt_graph *g, const char *name, const rt_tensor *value);
 
 /* ----------------------------------------------------------------- marking */
 /* Roles of the following nodes are "<graph>.<scope>.<role>". "" for none. */
@@ -82,6 +85,10 @@ rt_status rt_graph_profile(rt_graph *g, bool on, rt_error *err) RT_NODISCARD;
 void rt_graph_costs(const rt_graph *g, void (*fn)(void *context, const rt_graph_cost *c), void *context);
 /* Calls fn for every trained parameter that no loss reaches. */
 void rt_graph_unreached(const rt_graph *g, void (*fn)(void *context, const char *name), void *context);
+/* Before adding nodes: products use the kernels for few rows, which read the weights once, as they lie. Their sums run in another
+ * order, so their bits are not those of the kernels for many rows (decisions.md, 2); a row's bits still do not depend on the
+ * other rows. Trained operations take no notice. */
+void rt_graph_few_rows(rt_graph *g);
 /* Test use: run row operations one by one instead of in chains. Same bits. Before planning. */
 void rt_graph_no_chains(rt_graph *g);
 #endif

@@ -49,7 +49,7 @@ struct rt_op {
     /* Either: rows [r0, r1) of the outputs, one thread, `rt_scratch(worker)` holds node->worker_scratch bytes.
      * Chains of such operations run tile by tile; the bits of a row must not depend on r0, r1. */
     void (*forward_rows)(const rt_call *c, int64_t r0, int64_t r1, int worker);
-    /* Or: the whole, which calls rt_parallel itself. */
+    /* Or: the whole, which calls rt_parallel itself. An operation may have both; infer then chooses (rt_node.few). */
     void (*forward)(const rt_call *c);
     void (*backward)(const rt_call *c); /* the whole; calls rt_parallel itself; NULL where nothing is differentiable */
 };
@@ -64,6 +64,7 @@ struct rt_node {
     /* set by infer: */
     size_t scratch, worker_scratch, cache;
     int64_t prepare_tasks, rows;
+    bool few;           /* the kernels for few rows: `forward` runs, also where there is forward_rows */
     const char *kernel; /* static text, for printing */
 };
 
@@ -77,6 +78,8 @@ bool rt_infer_has(const rt_node *n, int k);                              /* the 
 const rt_tensor *rt_infer_in(const rt_graph *g, const rt_node *n, int k); /* shape and dtype (data may be NULL) */
 bool rt_infer_constant(const rt_graph *g, const rt_node *n, int k);      /* a weight that never changes: may be cached */
 const rt_pieces *rt_infer_pieces(const rt_graph *g, const rt_node *n, int k); /* NULL: the input has data */
+bool rt_infer_state(const rt_graph *g, const rt_node *n, int k);         /* it may be written in place */
+bool rt_infer_few_rows(const rt_graph *g, const rt_node *n);              /* the kernels for few rows are wanted */
 bool rt_infer_differentiated(const rt_graph *g, const rt_node *n);       /* some input leads to a trained parameter: backward may run */
 /* Refusals. The first names both sides: "student.layers.3.ffn_norm (rmsnorm): input 0 is f32, the contract says bf16; ..." */
 rt_status rt_infer_dtype(rt_graph *g, const rt_node *n, int k, rt_dtype expected);

@@ -7,15 +7,18 @@
 #ifndef RETORT_MODEL_MODEL_H
 #define RETORT_MODEL_MODEL_H
 #include <retort/graph/graph.h>
+#include <retort/model/kv_cache.h>
 #include <retort/model/weights.h>
 #include <retort/routers/router.h>
 
 typedef struct rt_model_inputs { /* i32 [N] each; text/batch.h */
     rt_ref ids, position, start, valid;
+    rt_ref sequence; /* instead of start when there is a cache: which sequence a row belongs to, -1 for padding */
 } rt_model_inputs;
 
 typedef struct rt_model_options {
     int64_t length;             /* rows of a window, T: the longest document segment */
+    const rt_kv_cache *cache;   /* attention appends to it and reads past rows from it; NULL: rows see this run's only */
     bool recompute;             /* blocks are recomputed in backward: less memory, same bits */
     bool trace;                 /* coherence sums of the experts; no other bit changes */
     const rt_router *router;       /* the policy; NULL: the first of rt_routers (topk) */

@@ -37,6 +37,10 @@ typedef struct rt_heads {
     int64_t max_length; /* rows of the longest document: sizes the scratch; a longer one fails at run time. 0: N */
 } rt_heads;
 rt_ref rt_attention(rt_graph *g, rt_ref qkv, rt_ref start, rt_heads heads, rt_prec p, const char *role);
+/* The same for row position[n] of sequence sequence[n] (i32 [N]; -1: padding, 0 comes out) over all rows of that sequence so far:
+ * keys and values are first put into `cache`, a state [S, 2 Hk, P, head_dim] (in): of each sequence the keys' heads, then the
+ * values'. heads.max_length is not used. Forward only. A row has the bits of rt_attention, but with rt_graph_few_rows. */
+rt_ref rt_attention_cached(rt_graph *g, rt_ref qkv, rt_ref sequence, rt_ref position, rt_ref cache, rt_heads heads, rt_prec p, const char *role);
 
 /* y = silu(gate) * up.   gate_up [N,2F] (in) -> [N,F] (out). */
 rt_ref rt_swiglu(rt_graph *g, rt_ref gate_up, rt_prec p, const char *role);

@@ -23,7 +23,7 @@ rt_status rt_windows_make(rt_windows *w, rt_token_view view, int64_t T, bool dis
 typedef struct rt_batch {
     int64_t rows, T, windows;        /* rows = windows * T */
     int32_t *ids;                    /* input token; padding 0 */
-    int32_t *targets;                /* the next token; -1: not supervised (padding, bos, the end of a view) */
+    int32_t *targets;                /* the next token; -1: not supervised (padding, bos, masked, the end of a view) */
     int32_t *position;               /* from 0 at the document's first row in this window; padding 0 */
     int32_t *start;                  /* row of the batch at which that document begins; padding: the row itself */
     int32_t *valid;                  /* 1; padding 0 */
@@ -31,7 +31,7 @@ typedef struct rt_batch {
     int64_t supervised, valid_count; /* rows with a target; rows that are not padding */
     int64_t filled;                  /* windows that are not padding altogether */
     double bytes;                    /* sum of target_bytes */
-    int32_t *scratch;                /* [T+1] ids, then [T+1] uint16 spans */
+    int32_t *scratch;                /* [T+1] ids, [T+1] uint16 spans, [T+1] uint8 mask, each at a multiple of T+1 */
     void *block;                     /* the one allocation */
 } rt_batch;
 /* RT_E_ARG: windows or T < 1, or windows * T >= 2^31. */

@@ -1,7 +1,8 @@
 /* corpus.h - documents from text files, one after another, without holding a file in memory.
  *
- * Files are .txt (any name) or .jsonl, each plain or gzip, "-" is standard input. A text file is one document unless a
- * separator is set; a JSONL record is one document. Separators and line ends beside them are not part of any document:
+ * Files are .txt (any name), .jsonl, .csv or .tsv, each plain or gzip, "-" is standard input. A text file is one document
+ * unless a separator is set; a JSONL record is one document, a text or a conversation, and so is a row of a table
+ * (RFC 4180). Separators and line ends beside them are not part of any document:
  *
  *   separator     a document is                                     stripped
  *   none          the whole file                                    nothing
@@ -13,15 +14,19 @@
  * RT_E_INPUT. Every document is valid UTF-8. */
 #ifndef RETORT_TEXT_CORPUS_H
 #define RETORT_TEXT_CORPUS_H
-#include <retort/base/status.h>
+#include <retort/text/chat.h>
 #include <stdint.h>
 
-typedef enum rt_corpus_format { RT_CORPUS_AUTO, RT_CORPUS_TEXT, RT_CORPUS_JSONL } rt_corpus_format;
+typedef enum rt_corpus_format { RT_CORPUS_AUTO, RT_CORPUS_TEXT, RT_CORPUS_JSONL, RT_CORPUS_CSV, RT_CORPUS_TSV } rt_corpus_format;
 
 typedef struct rt_corpus_options {
-    rt_corpus_format format; /* AUTO: JSONL when the name ends in .jsonl, .ndjson (or these with .gz), text otherwise */
+    rt_corpus_format format; /* AUTO: by the name's ending, .jsonl, .ndjson, .csv, .tsv (or these with .gz); else text */
     const char *separator;   /* NULL or "none", "line", "blank_line", or the separating text itself; text files only */
-    const char *key;         /* JSONL: the member holding the text; NULL = "text" */
+    const char *key;         /* JSONL: the member holding the text, "a.b" for b within a; NULL = "text" */
+    const char *column;      /* CSV, TSV: the column's name in the header, or its number from 1; NULL = "text" */
+    bool no_header;          /* CSV, TSV: the first record is a row */
+    bool conversations;      /* hand out conversations; else they are refused */
+    rt_chat *chat;           /* what encode.h renders them with (borrowed, may be NULL); conversations follows it there */
     bool keep_empty;         /* hand out blank documents too, and accept a file without any */
     int64_t max_bytes;       /* longest document or line accepted; 0 = 1 GiB */
 } rt_corpus_options;
@@ -31,6 +36,8 @@ typedef struct rt_document {
     size_t bytes;
     const char *path; /* the file it came from */
     int64_t line;     /* where it begins, from 1 */
+    const json_t *messages; /* of a conversation, else NULL; its text is empty. Borrowed until the next call */
+    const json_t *tools;    /* beside them, or NULL */
 } rt_document;
 
 typedef struct rt_corpus rt_corpus;

@@ -20,6 +20,10 @@ void rt_tokenizer_vocab_free(rt_tokenizer_vocab *v); /* all-zero is fine */
  * `t` must outlive the stream; both NULL: shards only, and their ids are not checked against a vocabulary. */
 rt_status rt_token_stream_load(rt_token_stream **s, const char *const *paths, int count, const rt_corpus_options *o,
                                const rt_tokenizer *t, const rt_tokenizer_vocab *v, rt_error *err) RT_NODISCARD;
+/* The front of one text file: documents until they have so many tokens. */
+rt_status rt_token_stream_sample(rt_token_stream **s, const char *path, int64_t tokens, const rt_corpus_options *o,
+                                 const rt_tokenizer *t, const rt_tokenizer_vocab *v, rt_error *err) RT_NODISCARD;
+bool rt_is_shard(const char *path); /* by its name: X.bin */
 /* Text files to one shard; `info` may be NULL. */
 rt_status rt_shard_make(const char *out, const char *const *paths, int count, const rt_corpus_options *o,
                         const rt_tokenizer *t, rt_shard_info *info, rt_error *err) RT_NODISCARD;

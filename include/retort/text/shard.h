@@ -4,6 +4,8 @@
  *                                   magic 20240801, version 7, count, zeros; then count uint32 tokens. Little-endian.
  *   X.bin.json   optional: tokens, documents, bytes (original UTF-8 text), vocab_size, bos_id, eos_id (null: none),
  *                tokenizer (its hash), tokens_hash (rt_shard_info).
+ *   X.bin.mask   optional: "RTMASK01", uint64 count, tokens_hash, mask_hash; then a bit a token, the lowest of a byte
+ *                first: 1 where the token may be a target. Without it every token may.
  *   X.bin.spans  optional: "RTSPANS1", uint64 count, tokens_hash, spans_hash; then count uint16 words: bits 0-14 the
  * bytes of original text the token covers, bit 15 set where the token begins a document.
  *
@@ -27,7 +29,10 @@ typedef struct rt_shard_info {
     int width;             /* bytes per token on disk: 2 or 4 */
     int32_t highest;       /* highest token id present */
     bool described, spans; /* X.bin.json, X.bin.spans are there */
+    bool masked;           /* X.bin.mask is there */
+    int64_t unmasked;      /* tokens that may be targets; all without a mask */
     char tokenizer[65];    /* hash, "" = unknown */
+    uint64_t mask_hash;    /* FNV-1a over the bytes of the mask */
     uint64_t tokens_hash;  /* FNV-1a over the ids as 32-bit units: finds damage; provenance uses rt_token_stream_hash */
 } rt_shard_info;
 
@@ -42,6 +47,8 @@ rt_status rt_shard_writer_open(rt_shard_writer **w, const char *path, const rt_v
  */
 rt_status rt_shard_writer_add(rt_shard_writer *w, const int32_t *ids, const uint32_t *bytes, int64_t n,
                               rt_error *err) RT_NODISCARD;
+/* The same with a mask, or without anything around it. */
+rt_status rt_shard_writer_add_tokens(rt_shard_writer *w, const rt_tokens *d, rt_error *err) RT_NODISCARD;
 /* Makes the files appear; `info` may be NULL. RT_E_INPUT when there are no documents. */
 rt_status rt_shard_writer_commit(rt_shard_writer *w, rt_shard_info *info, rt_error *err) RT_NODISCARD;
 void rt_shard_writer_free(rt_shard_writer *w); /* without commit: removes the temporary files. NULL is fine */
@@ -56,4 +63,6 @@ void rt_shard_close(rt_shard *s); /* NULL is fine */
 const rt_shard_info *rt_shard_about(const rt_shard *s);
 /* Tokens [first, first+n): ids [n], spans [n] (either may be NULL). The range must lie within the shard. */
 void rt_shard_read(const rt_shard *s, int64_t first, int64_t n, int32_t *ids, uint16_t *spans);
+/* Of the same tokens 1 where they may be targets. */
+void rt_shard_read_mask(const rt_shard *s, int64_t first, int64_t n, uint8_t *mask);
 #endif

@@ -58,6 +58,10 @@ rt_status rt_tokenizer_encode(const rt_tokenizer *t, const char *utf8, size_t by
 rt_status rt_encoder_new(rt_encoder **out, const rt_tokenizer *t, rt_error *err) RT_NODISCARD; /* borrows t */
 rt_status rt_encoder_encode(rt_encoder *e, const char *utf8, size_t bytes, bool add_special, rt_ids *ids,
                             rt_spans *spans, rt_error *err) RT_NODISCARD;
+/* The same, where data[i] says of byte i of the text that somebody else supplied it (a message within a chat template):
+ * no special token is found that takes a byte of it, other than white space beside the token. */
+rt_status rt_encoder_encode_data(rt_encoder *e, const char *utf8, size_t bytes, const uint8_t *data, bool add_special,
+                                 rt_ids *ids, rt_spans *spans, rt_error *err) RT_NODISCARD;
 void rt_encoder_free(rt_encoder *e);
 
 /* Appends the text of n ids: always valid UTF-8 (U+FFFD where the bytes of the ids form none). RT_E_INPUT: no such id.
@@ -86,6 +90,8 @@ const char *rt_tokenizer_hash(const rt_tokenizer *t);
 /* The bytes of tokenizer.json (unpacked) and of tokenizer_config.json (NULL when there was none), unchanged. */
 const char *rt_tokenizer_json(const rt_tokenizer *t, size_t *bytes);
 const char *rt_tokenizer_config_json(const rt_tokenizer *t, size_t *bytes);
+/* The file chat_template.jinja beside them; NULL when there was none. */
+const char *rt_tokenizer_chat_file(const rt_tokenizer *t, size_t *bytes);
 /* Writes these files into an existing directory. */
 rt_status rt_tokenizer_save(const rt_tokenizer *t, const char *dir, rt_error *err) RT_NODISCARD;
 #endif

@@ -9,6 +9,7 @@
  *   neither         a b c d                            targets: b, d */
 #ifndef RETORT_TEXT_VOCAB_H
 #define RETORT_TEXT_VOCAB_H
+#include <stdbool.h>
 #include <stdint.h>
 
 typedef struct rt_vocab {
@@ -18,6 +19,15 @@ typedef struct rt_vocab {
     const uint16_t *token_bytes; /* [size] bytes of text a token stands for, special tokens 0, borrowed; NULL = unknown.
                                     Only consulted where the data does not record what each token covers. */
 } rt_vocab;
+
+/* One document to be laid out. */
+typedef struct rt_tokens {
+    const int32_t *ids;    /* [n], without bos and eos */
+    const uint32_t *bytes; /* [n] bytes of text each covers; NULL: rt_vocab.token_bytes */
+    const uint8_t *mask;   /* [n] 1 where the token may be a target; NULL: everywhere */
+    int64_t n;
+    bool as_is; /* a rendered conversation: nothing is put around it, it only begins a document */
+} rt_tokens;
 
 #define RT_VOCAB_NONE ((rt_vocab){.bos = -1, .eos = -1})
 #endif

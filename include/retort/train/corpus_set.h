@@ -6,6 +6,7 @@
 
 typedef struct rt_corpus_set {
     rt_tokenizer *tokenizer; /* NULL: shards without one */
+    rt_chat *chat; /* with a tokenizer */
     rt_tokenizer_vocab vocab;
     rt_token_stream *train_stream, *valid_stream;
     rt_token_view train, valid; /* valid: its own stream, or the end of the training tokens (decisions.md, 14) */
@@ -18,4 +19,6 @@ rt_status rt_corpus_set_open(rt_corpus_set *c, const rt_job *job, const char *to
 void rt_corpus_set_close(rt_corpus_set *c);
 /* A tokenizer.json (or .json.gz) lies in the directory; it may still not load. */
 bool rt_corpus_has_tokenizer(const char *dir);
+/* How a job's files are read. `chat` may be NULL. */
+rt_corpus_options rt_corpus_options_of(const rt_job_data *d, rt_chat *chat);
 #endif

@@ -1,39 +1,41 @@
-/* generate.h - text, token by token: the model's logits after all ids so far, one choice, and again.
- *
- * Greedy takes the largest logit, ties to the lower id. Sampling: p = softmax(z / temperature) over the top_k largest logits,
- * a uniform number of the counter-based generator at (seed, place in the text): equal seeds give equal texts, whatever the
- * number of threads. Every step runs the whole sequence again, in plans of 64, 128, 256, ... rows; the choice of plan changes
- * no bit (a row's bits do not depend on the number of rows). */
+/* generate.h - text, token by token: logits after all ids so far, one choice (sampling.h), and again, over a cache of keys and
+ * values (decoder.h). Several texts may be written from one prompt, side by side: text i is the same as if it were written
+ * alone, whatever the number of threads. */
 #ifndef RETORT_TRAIN_GENERATE_H
 #define RETORT_TRAIN_GENERATE_H
 #include <retort/text/tokenizer.h>
-#include <retort/train/logits.h>
-
-typedef struct rt_sampling {
-    bool greedy;
-    double temperature; /* > 0 */
-    int64_t top_k;      /* 0: all */
-    uint64_t seed;
-} rt_sampling;
-
-/* One choice among `vocab` logits (f32, or f64); place: how many ids stand before it. order: scratch [vocab]. */
-int32_t rt_sample(const rt_sampling *s, const rt_tensor *logits, int64_t vocab, int64_t place, int32_t *order);
+#include <retort/train/decoder.h>
+#include <retort/train/sampling.h>
 
 typedef enum rt_stop {
     RT_STOP_TOKENS,    /* as many as asked for */
-    RT_STOP_END,       /* the end token was chosen; it is the last id */
+    RT_STOP_END,       /* an end token was chosen; it is the last id */
     RT_STOP_POSITIONS, /* the model has no further position */
+    RT_STOP_TEXT,      /* who is told of ids asked for it */
 } rt_stop;
+const char *rt_stop_name(rt_stop s); /* "tokens", "end", "positions", "text" */
 
 typedef struct rt_generation {
     rt_sampling sampling;
-    int64_t tokens; /* at most so many new ids */
-    int64_t vocab;  /* ids below it are chosen; 0: config.vocab_size */
-    int32_t end;    /* stop after it; -1: none */
-    rt_status (*chosen)(void *context, const rt_ids *ids, rt_error *err); /* told of each new id, the last of ids; NULL is fine */
+    int64_t tokens;     /* at most so many new ids */
+    int64_t vocab;      /* ids below it are chosen; 0: config.vocab_size */
+    const int32_t *end; /* stop after any of these */
+    int64_t ends;
+    int64_t samples;    /* texts; 0: one */
+    bool exact;         /* the bits of the forward pass over the whole text */
+    /* Told of each new id, the last of ids; *stop = true ends this text. NULL is fine. */
+    rt_status (*chosen)(void *context, int64_t sample, const rt_ids *ids, bool *stop, rt_error *err);
     void *context;
 } rt_generation;
 
-/* ids: the prompt, at least one; new ids are appended. RT_E_ARG: an empty prompt, or one longer than the model has positions. */
-rt_status rt_generate(const rt_weights *w, const rt_precision *p, const rt_generation *o, rt_ids *ids, rt_stop *why, rt_error *err) RT_NODISCARD;
+typedef struct rt_generation_report {
+    int64_t prompt, prefilled, decoded;        /* ids: of the prompt, fed in chunks, fed one by one (of all texts) */
+    double prefill_seconds, decode_seconds;    /* choosing and telling included */
+    rt_decoder_memory memory;
+} rt_generation_report;
+
+/* ids [samples]: ids[0] is the prompt, at least one id; the others get a copy of it (they may be all-zero); new ids are
+ * appended. why [samples]; report may be NULL. RT_E_ARG: an empty prompt, or one longer than the model has positions. */
+rt_status rt_generate(const rt_weights *w, const rt_precision *p, const rt_generation *o, rt_ids *ids, rt_stop *why, rt_generation_report *report,
+                      rt_error *err) RT_NODISCARD;
 #endif

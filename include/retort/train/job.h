@@ -47,7 +47,10 @@ typedef struct rt_job_router {
 typedef struct rt_job_data {
     rt_strings train, valid;
     const char *tokenizer; /* NULL: the teacher's or the checkpoint's */
-    const char *separator, *text_key;
+    rt_reals weights;      /* of the train files; none: all 1 */
+    const char *separator, *text_key, *csv_column;
+    bool csv_header;
+    const char *chat_template; /* NULL: the tokenizer's own */
     int64_t sequence_length, batch, accumulate;
     double valid_fraction;
 } rt_job_data;

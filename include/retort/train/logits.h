@@ -1,4 +1,4 @@
-/* logits.h - a frozen model's logits for whole sequences: what `retort logits` writes and `generate` samples from.
+/* logits.h - a frozen model's logits for whole sequences: what `retort logits` writes.
  * One window at a time, so the table is [T, V] of one window; training and evaluation never make one (the head streams). */
 #ifndef RETORT_TRAIN_LOGITS_H
 #define RETORT_TRAIN_LOGITS_H
@@ -10,13 +10,10 @@ typedef struct rt_logits {
     rt_batch batch;
     rt_graph *head;
     rt_ref hidden, out;
-    bool last; /* the table has one row, that of the last id */
 } rt_logits;
 
 /* Windows of at most T ids. */
 rt_status rt_logits_open(rt_logits *l, const rt_weights *w, const rt_precision *p, int64_t T, rt_error *err) RT_NODISCARD;
-/* The same for the last id alone: a table [1, V], the same bits as that row of the whole table. */
-rt_status rt_logits_open_last(rt_logits *l, const rt_weights *w, const rt_precision *p, int64_t T, rt_error *err) RT_NODISCARD;
 void rt_logits_close(rt_logits *l); /* an all-zero one is fine */
 /* n <= T ids of one document -> rows [0, n) of the result, f32 (f64 for f64 models) [T, config.vocab_size], valid until
  * the next call. RT_E_INPUT for an id outside the vocabulary; RT_E_NUMERIC names the first operation whose output is not

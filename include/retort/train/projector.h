@@ -104,6 +104,8 @@ typedef struct rt_projector_prefit {
     int64_t batch, accumulate, T; /* batch * T: the rows the teacher is planned for */
     uint64_t seed;                /* of the run; the order of windows is a stream of its own */
     int64_t budget;
+    const double *weights; /* [weight_count] of the sources (loader.h); NULL: all 1 */
+    int64_t weight_count;
     /* After each step, with the mean cross-entropy before it; false stops with RT_E_INTERRUPTED. NULL is fine. */
     bool (*each)(void *context, int64_t step, double cross_entropy);
     void *context;

@@ -12,7 +12,7 @@ typedef struct rt_standalone_options {
     rt_strings data;       /* none: the checkpoint's validation data */
     const char *teacher;   /* NULL: the checkpoint's */
     const char *tokenizer; /* NULL: the model's own */
-    const char *separator, *text_key; /* NULL: the checkpoint's, or the defaults */
+    const char *separator, *text_key, *csv_column, *chat_template; /* NULL: the checkpoint's, or the defaults */
     int64_t T, batch;      /* 0: the checkpoint's, or min(1024, the model's) and what makes about 2048 rows */
     double temperature;    /* 0: the checkpoint's, or 1 */
     rt_activations activations;

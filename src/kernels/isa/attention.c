@@ -77,7 +77,7 @@ INLINE void F(softmax_block)(T *s, int64_t lds, int64_t nk, int64_t limit, T *m,
 }
 
 typedef struct F(forward_tile) {
-    T *k, *v; /* [length, width] */
+    T *k, *v; /* [length, width], or one tile of keys */
     T *qt;    /* [head_dim, 32] */
     T *o;     /* [32, width] */
     T *s;     /* [512 keys, 32] */
@@ -88,44 +88,53 @@ typedef struct F(forward_tile) {
 static void F(forward_keys)(const F(rt_attention_forward_call) * c, F(forward_tile) * t, int64_t q0, int64_t nq,
                             int64_t k0, int64_t nk) {
     int64_t lanes = padded(nq), width = t->width;
-    T factor[FORWARD_QUERIES];
-    F(block_product)
-    (nk, lanes, c->head_dim, t->k + k0 * width, width, 1, t->qt, FORWARD_QUERIES, t->s, FORWARD_QUERIES, false);
+    T factor[FORWARD_QUERIES], *k = c->load ? t->k : t->k + k0 * width, *v = c->load ? t->v : t->v + k0 * width;
+    if (c->load) c->load(c->context, k0, nk, k, v, width);
+    F(block_product)(nk, lanes, c->head_dim, k, width, 1, t->qt, FORWARD_QUERIES, t->s, FORWARD_QUERIES, false);
     for (int64_t b = 0; b < lanes; b += LANES)
         F(softmax_block)(t->s + b, FORWARD_QUERIES, nk, q0 + b - k0, t->m + b, t->l + b, factor + b);
     for (int64_t i = 0; k0 > 0 && i < nq; i++)
 #pragma omp simd
         for (int64_t j = 0; j < width; j++) t->o[i * width + j] *= factor[i];
-    F(block_product)(nq, width, nk, t->s, 1, FORWARD_QUERIES, t->v + k0 * width, width, t->o, width, k0 > 0);
+    F(block_product)(nq, width, nk, t->s, 1, FORWARD_QUERIES, v, width, t->o, width, k0 > 0);
 }
 
-static void F(forward_finish)(const F(rt_attention_forward_call) * c, const F(forward_tile) * t, int64_t q0,
+/* Rows of o from `row` of the call. */
+static void F(forward_finish)(const F(rt_attention_forward_call) * c, const F(forward_tile) * t, int64_t row,
                               int64_t nq) {
     for (int64_t i = 0; i < nq; i++) {
-        T scale = 1 / t->l[i], *o = c->o + (q0 + i) * c->ldo;
+        T scale = 1 / t->l[i], *o = c->o + (row + i) * c->ldo;
 #pragma omp simd
         for (int64_t j = 0; j < c->head_dim; j++) o[j] = t->o[i * t->width + j] * scale;
-        if (c->lse) c->lse[(q0 + i) * c->ldlse] = t->m[i] + M(log)(t->l[i]);
+        if (c->lse) c->lse[(row + i) * c->ldlse] = t->m[i] + M(log)(t->l[i]);
     }
 }
 
-static void F(forward)(const F(rt_attention_forward_call) * c, T *w) {
-    int64_t n = c->length, d = c->head_dim, width = padded(d);
+static F(forward_tile) F(forward_arrays)(int64_t keys, int64_t width, T *w) {
     F(forward_tile) t = {.width = width};
     t.k = w;
-    t.v = t.k + n * width;
-    t.qt = t.v + n * width;
+    t.v = t.k + keys * width;
+    t.qt = t.v + keys * width;
     t.o = t.qt + FORWARD_QUERIES * width;
     t.s = t.o + FORWARD_QUERIES * width;
-    F(copy_rows)(c->k, c->ldkv, n, d, 1, t.k, width);
-    F(copy_rows)(c->v, c->ldkv, n, d, 1, t.v, width);
-    for (int64_t q0 = 0; q0 < n; q0 += FORWARD_QUERIES) {
-        int64_t nq = least(FORWARD_QUERIES, n - q0);
-        F(transpose_queries)(c->q + q0 * c->ldq, c->ldq, nq, d, c->scale, t.qt, FORWARD_QUERIES);
+    return t;
+}
+
+/* Query tiles end at multiples of 32 from the segment's start, wherever the call's rows begin: so no tile begins before a
+ * tile of keys that it meets. */
+static void F(forward)(const F(rt_attention_forward_call) * c, T *w) {
+    int64_t n = c->past + c->length, d = c->head_dim, width = padded(d), end;
+    F(forward_tile) t = F(forward_arrays)(c->load ? least(n, FORWARD_KEYS) : n, width, w);
+    if (!c->load) F(copy_rows)(c->k, c->ldkv, n, d, 1, t.k, width);
+    if (!c->load) F(copy_rows)(c->v, c->ldkv, n, d, 1, t.v, width);
+    for (int64_t q0 = c->past; q0 < n; q0 = end) {
+        end = least((q0 / FORWARD_QUERIES + 1) * FORWARD_QUERIES, n);
+        int64_t nq = end - q0, row = q0 - c->past;
+        F(transpose_queries)(c->q + row * c->ldq, c->ldq, nq, d, c->scale, t.qt, FORWARD_QUERIES);
         for (int i = 0; i < FORWARD_QUERIES; i++) t.m[i] = (T)-INFINITY, t.l[i] = 0;
-        for (int64_t k0 = 0; k0 < q0 + nq; k0 += FORWARD_KEYS)
-            F(forward_keys)(c, &t, q0, nq, k0, least(FORWARD_KEYS, q0 + nq - k0));
-        F(forward_finish)(c, &t, q0, nq);
+        for (int64_t k0 = 0; k0 < end; k0 += FORWARD_KEYS)
+            F(forward_keys)(c, &t, q0, nq, k0, least(FORWARD_KEYS, end - k0));
+        F(forward_finish)(c, &t, row, nq);
     }
 }
 

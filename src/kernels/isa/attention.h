@@ -5,7 +5,7 @@
 
 /* Constants: they fix the order of sums, hence the bits. Multiples of 32 that divide each other, so that every query
  * tile meets every key tile that starts before its end. */
-enum { FORWARD_QUERIES = 32, FORWARD_KEYS = 512, BACKWARD_QUERIES = 64, BACKWARD_KEYS = 256, STRIP = 32 };
+enum { FORWARD_QUERIES = 32, FORWARD_KEYS = RT_ATTENTION_KEYS, BACKWARD_QUERIES = 64, BACKWARD_KEYS = 256, STRIP = 32 };
 
 typedef struct rt_attention_kernels {
     void (*forward_f32)(const rt_attention_forward_call_f32 *c, float *workspace);

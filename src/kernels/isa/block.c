@@ -4,36 +4,10 @@
  * checks on each unrolled address would make this file take minutes to compile; ASan's stay. */
 #ifndef T
 #include "kernels/isa/block.h"
-#if defined __x86_64__
-#include <immintrin.h>
-#endif
+#include "kernels/isa/vector.h"
 
 #define NO_UBSAN __attribute__((no_sanitize("undefined")))
 #define NOINLINE __attribute__((noinline)) NO_UBSAN
-
-typedef float vec_f32 __attribute__((vector_size(VECTOR_BYTES), may_alias));
-typedef double vec_f64 __attribute__((vector_size(VECTOR_BYTES), may_alias));
-typedef float vec_at_f32 __attribute__((vector_size(VECTOR_BYTES), may_alias, aligned(sizeof(float))));
-typedef double vec_at_f64 __attribute__((vector_size(VECTOR_BYTES), may_alias, aligned(sizeof(double))));
-
-#if defined __AVX512F__
-INLINE vec_f32 vec_fma_f32(vec_f32 a, vec_f32 b, vec_f32 c) {
-    return (vec_f32)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
-}
-INLINE vec_f64 vec_fma_f64(vec_f64 a, vec_f64 b, vec_f64 c) {
-    return (vec_f64)_mm512_fmadd_pd((__m512d)a, (__m512d)b, (__m512d)c);
-}
-#elif defined __FMA__
-INLINE vec_f32 vec_fma_f32(vec_f32 a, vec_f32 b, vec_f32 c) {
-    return (vec_f32)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
-}
-INLINE vec_f64 vec_fma_f64(vec_f64 a, vec_f64 b, vec_f64 c) {
-    return (vec_f64)_mm256_fmadd_pd((__m256d)a, (__m256d)b, (__m256d)c);
-}
-#else
-INLINE vec_f32 vec_fma_f32(vec_f32 a, vec_f32 b, vec_f32 c) { return a * b + c; }
-INLINE vec_f64 vec_fma_f64(vec_f64 a, vec_f64 b, vec_f64 c) { return a * b + c; }
-#endif
 
 #define RT_BODY "kernels/isa/block.c"
 #include "kernels/for_each_type.h"
