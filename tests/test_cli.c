@@ -78,6 +78,29 @@ static void help_is_made_from_the_table(void) {
     rt_buf_free(&b);
 }
 
+static void help_fits_eighty_columns(void) {
+    static const char about[] = "A paragraph whose first line, as it is written here, is longer than any narrow terminal is wide, so it\n"
+                                "is broken anew.\n  a row      of a table\n\nThe next.";
+    static const char wanted[] = "usage: retort x MODEL [--one A] [--two B] [--three C] [--four D] [--five E]\n"
+                                 "       [--six F [--seven G]]\n\n"
+                                 "A paragraph whose first line, as it is written here, is longer than any narrow\n"
+                                 "terminal is wide, so it is broken anew.\n  a row      of a table\n\nThe next.\n\n"
+                                 "  --key NAME                  what it says takes more than one line in a narrow\n"
+                                 "                              terminal (one of: a, b; a)\n"
+                                 "  -h, --help";
+    typedef struct long_one {
+        const char *key;
+    } long_one;
+    static const char *const choices[] = {"a", "b", NULL};
+    static const rt_option rows[] = {
+        RT_OPT_STRING(long_one, key, "a", "what it says takes more than one line in a narrow terminal", .operand = "NAME", .choices = choices),
+        RT_OPT_END};
+    rt_buf b = {0};
+    rt_cli_help(rows, "retort x MODEL [--one A] [--two B] [--three C] [--four D] [--five E] [--six F [--seven G]]", about, &b);
+    RT_CHECK(strncmp(b.data, wanted, sizeof wanted - 1) == 0, "expected\n%s\nfound\n%s", wanted, b.data);
+    rt_buf_free(&b);
+}
+
 static void out_of_memory_is_clean(void) {
     int64_t before = rt_mem_stats_get().live_blocks;
     int n = 1;
@@ -99,5 +122,6 @@ RT_SUITE(cli) {
     RT_TEST(every_form_is_understood);
     RT_TEST(refusals_name_the_nearest);
     RT_TEST(help_is_made_from_the_table);
+    RT_TEST(help_fits_eighty_columns);
     RT_TEST(out_of_memory_is_clean);
 }

@@ -148,8 +148,11 @@ static void help_line(const rt_option *o, rt_buf *out) {
 }
 
 void rt_cli_help(const rt_option *table, const char *usage, const char *about, rt_buf *out) {
-    rt_buf_printf(out, "usage: %s\n", usage);
-    if (about) rt_buf_printf(out, "\n%s\n", about);
+    enum { AFTER_USAGE = 7 };
+    rt_buf_puts(out, "usage: ");
+    rt_help_wrap(usage, AFTER_USAGE, AFTER_USAGE, out);
+    rt_buf_putc(out, '\n');
+    if (about) rt_buf_putc(out, '\n'), rt_help_text(about, out);
     rt_buf_putc(out, '\n');
     for (const rt_option *o = table; o->name; o++)
         if (o->positional) help_line(o, out);

@@ -3,7 +3,51 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { COLUMN = 30 };
+enum { COLUMN = 30, WIDTH = 80 };
+
+/* What stays on one line: up to a space that is not within [...], as usages have it. */
+static int word_length(const char *text) {
+    int n = 0, depth = 0;
+    for (; text[n] && text[n] != '\n' && (text[n] != ' ' || depth > 0); n++) depth += (text[n] == '[') - (text[n] == ']');
+    return n;
+}
+void rt_help_wrap(const char *text, int at, int indent, rt_buf *out) {
+    for (bool first = true; *text; first = false) {
+        text += strspn(text, " \n");
+        int n = word_length(text);
+        if (!n) return;
+        bool fits = first || at + 1 + n <= WIDTH;
+        rt_buf_printf(out, "%s%*s%.*s", fits ? "" : "\n", first ? 0 : fits ? 1 : indent, "", n, text);
+        at = (fits ? at + !first : indent) + n;
+        text += n;
+    }
+}
+
+/* The lines of a paragraph, up to an empty line or one that is set in. */
+static size_t paragraph_length(const char *text) {
+    size_t n = 0;
+    do n += strcspn(text + n, "\n") + (text[n + strcspn(text + n, "\n")] == '\n');
+    while (text[n] && text[n] != '\n' && text[n] != ' ');
+    return n;
+}
+static void paragraph(const char *text, size_t n, rt_buf *out) {
+    rt_buf one = {0};
+    rt_buf_add(&one, text, n);
+    rt_buf_putc(&one, 0);
+    if (one.failed) out->failed = true;
+    else rt_help_wrap(one.data, 0, 0, out);
+    rt_buf_free(&one);
+}
+void rt_help_text(const char *text, rt_buf *out) {
+    while (*text) {
+        bool as_it_stands = *text == ' ' || *text == '\n';
+        size_t n = as_it_stands ? strcspn(text, "\n") : paragraph_length(text);
+        if (as_it_stands) rt_buf_add(out, text, n), n += text[n] == '\n';
+        else paragraph(text, n, out);
+        rt_buf_putc(out, '\n');
+        text += n;
+    }
+}
 
 /* A flag speaks for itself, and so do texts; only their defaults are worth a word. */
 static bool obvious(const rt_option *o) {
@@ -17,9 +61,15 @@ static const char *worth_saying(const rt_option *o) {
 void rt_option_help_line(const rt_option *o, const char *left, rt_buf *out) {
     char expects[160];
     const char *fallback = worth_saying(o), *type = obvious(o) ? NULL : rt_option_expects(o, expects);
-    rt_buf_printf(out, "  %-*s %s", COLUMN - 3, left, o->doc);
-    if (type || fallback) rt_buf_printf(out, " (%s%s%s)", type ? type : "", type && fallback ? "; " : "", fallback ? fallback : "");
+    rt_buf right = {0};
+    rt_buf_puts(&right, o->doc);
+    if (type || fallback) rt_buf_printf(&right, " (%s%s%s)", type ? type : "", type && fallback ? "; " : "", fallback ? fallback : "");
+    rt_buf_printf(out, "  %-*s ", COLUMN - 3, left);
+    int taken = (int)strlen(left) + 3;
+    if (right.failed) out->failed = true;
+    else rt_help_wrap(right.data, taken > COLUMN ? taken : COLUMN, COLUMN, out);
     rt_buf_putc(out, '\n');
+    rt_buf_free(&right);
 }
 
 static bool nested(const rt_option *o) { return o->type >= RT_OPTION_SECTION; }

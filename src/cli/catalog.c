@@ -83,17 +83,19 @@ rt_status rt_catalog_find(int argc, const char *const *argv, const rt_command **
 /* ------------------------------------------------------------------ help */
 
 static const char purpose[] =
-    "retort distils a large float16 teacher into a small Mixture-of-Experts student, on ordinary CPUs.\n\n"
+    "retort distils a large float16 teacher into a small Mixture-of-Experts student,\n"
+    "on ordinary CPUs.\n\n"
     "usage: retort COMMAND [arguments]\n"
     "       retort COMMAND --help       what a command takes\n";
 static const char footer[] =
     "\nEvery command: --help, --quiet. Results go to stdout, talk to stderr.\n"
-    "Exit codes: 0 done; 1 a check failed; 2 bad usage or configuration; 3 bad input file; 4 numerical failure;\n"
-    "            5 out of memory or disk; 130 interrupted after a clean checkpoint\n"
+    "Exit codes: 0 done; 1 a check failed; 2 bad usage or configuration;\n"
+    "            3 bad input file; 4 numerical failure; 5 out of memory or disk;\n"
+    "            130 interrupted after a clean checkpoint\n"
     "\nWhere to begin:\n"
-    "  retort doctor                                       what this machine can do\n"
-    "  retort data synth --out data --bytes 4MiB           texts to practise on, with a tokenizer\n"
-    "  retort distill --teacher DIR --data FILE --out DIR  a student with the defaults\n";
+    "  retort doctor                               what this machine can do\n"
+    "  retort data synth --out data --bytes 4MiB   texts to practise on, a tokenizer\n"
+    "  retort distill --teacher DIR --data FILE --out DIR   a student, by defaults\n";
 
 static void members(const char *group, rt_buf *out) {
     const char *comma = "";
@@ -105,6 +107,18 @@ static void members(const char *group, rt_buf *out) {
     }
 }
 
+enum { SECOND = 13 }; /* the column of what a command is for */
+
+static void group_line(const entry *e, rt_buf *out) {
+    rt_buf line = {0};
+    rt_buf_printf(&line, "%s: ", e->text);
+    members(e->group, &line);
+    if (line.failed) out->failed = true;
+    else rt_help_wrap(line.data, SECOND, SECOND, out);
+    rt_buf_putc(out, '\n');
+    rt_buf_free(&line);
+}
+
 void rt_catalog_overview(bool colour, rt_buf *out) {
     const char *bold = colour ? "\033[1m" : "", *plain = colour ? "\033[0m" : "";
     rt_buf_puts(out, purpose);
@@ -112,11 +126,10 @@ void rt_catalog_overview(bool colour, rt_buf *out) {
         const entry *e = &entries[i];
         if (e->title) rt_buf_printf(out, "\n%s%s%s\n", bold, e->title, plain);
         if (e->command && !second_word(e->command))
-            rt_buf_printf(out, "  %-10s %s\n", e->command->name, e->command->summary);
+            rt_buf_printf(out, "  %-10s ", e->command->name), rt_help_wrap(e->command->summary, SECOND, SECOND, out), rt_buf_putc(out, '\n');
         if (!e->group) continue;
-        rt_buf_printf(out, "  %-10s %s: ", e->group, e->text);
-        members(e->group, out);
-        rt_buf_putc(out, '\n');
+        rt_buf_printf(out, "  %-10s ", e->group);
+        group_line(e, out);
     }
     rt_buf_puts(out, footer);
 }

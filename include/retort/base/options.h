@@ -100,8 +100,13 @@ rt_status rt_options_set(const rt_option *table, void *out, const char *assignme
 json_t *rt_options_json(const rt_option *table, const void *in);
 /* One block per section: key, type, default, doc. */
 void rt_options_help(const rt_option *table, rt_buf *out);
-/* One row of a help text: the name padded to a column, the doc, then "(what it takes; default)". */
+/* One row of a help text: the name padded to a column, the doc, then "(what it takes; default)", within 80 columns. */
 void rt_option_help_line(const rt_option *o, const char *left, rt_buf *out);
+/* The words of `text`, on lines of at most 80 columns (a longer word has a line of its own, and so has [what brackets hold]).
+ * The first line has `at` columns taken already; the others begin with `indent` spaces. No line end at the end. */
+void rt_help_wrap(const char *text, int at, int indent, rt_buf *out);
+/* Paragraphs within 80 columns, each ended; empty lines, and lines that begin with a space, stay as they are. */
+void rt_help_text(const char *text, rt_buf *out);
 /* "an integer, 1 to 64", "one of: a, b, c", ...: what a value of this option looks like; returns buffer. */
 const char *rt_option_expects(const rt_option *o, char buffer[160]);
 #endif
