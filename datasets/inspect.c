@@ -80,7 +80,8 @@ static rt_status add_documents(const view *v, rt_buf *out, rt_error *err) {
         for (end = i + 1; end < v->n && !(v->spans[end] & RT_SPAN_FIRST); end++)
             bytes += v->spans[end] & RT_SPAN_BYTES, learnt += v->mask[end];
         bool cut = end == v->n && v->n < v->total;
-        rt_buf_printf(out, "\ndocument %lld: %lld%s tokens, %lld bytes", (long long)number++, (long long)(end - i),
+        if (out->size) rt_buf_putc(out, '\n');
+        rt_buf_printf(out, "document %lld: %lld%s tokens, %lld bytes", (long long)number++, (long long)(end - i),
                       cut ? " of its" : "", (long long)bytes);
         if (v->masked) rt_buf_printf(out, ", %lld learnt", (long long)learnt);
         rt_buf_puts(out, "\n  ");

@@ -12,7 +12,7 @@ typedef struct arguments {
 static const char *const patterns[] = {"gpt2", "llama3", "qwen2", NULL}; /* in the order of rt_word_pattern */
 
 static const rt_option options[] = {
-    RT_OPT_STRINGS(arguments, data, NULL, "texts to learn from: .txt, .jsonl, also .gz", .operand = "FILE...",
+    RT_OPT_STRINGS(arguments, data, NULL, "texts to learn from: .txt, .jsonl, .csv, .tsv, also .gz", .operand = "FILE...",
                    .required = true),
     RT_OPT_STRING(arguments, out, NULL, "folder to write to, made if needed", .letter = 'o', .operand = "DIR",
                   .required = true),

@@ -14,7 +14,7 @@ typedef struct arguments {
 
 static const char *const activations[] = {"stored", "native", "f32", NULL}; /* in the order of rt_activations */
 static const rt_option options[] = {
-    RT_OPT_STRING(arguments, a, NULL, "a run, a checkpoint, or a Hugging Face directory", .positional = true, .operand = "A", .required = true),
+    RT_OPT_STRING(arguments, a, NULL, "a run, a checkpoint, a Hugging Face directory, or a GGUF file", .positional = true, .operand = "A", .required = true),
     RT_OPT_STRING(arguments, b, NULL, "another", .positional = true, .operand = "B", .required = true),
     RT_OPT_STRING(arguments, tolerance, NULL, "equal: ||a - b|| <= X ||a|| of each tensor, whatever the dtypes (none: the same bits)", .operand = "X"),
     RT_OPT_FLAG(arguments, all, "no", "every tensor by name, not one line a kind"),

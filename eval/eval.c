@@ -15,7 +15,7 @@ typedef struct arguments {
 
 static const char *const activations[] = {"stored", "native", "f32", NULL};
 static const rt_option options[] = {
-    RT_OPT_STRING(arguments, model, NULL, "a run, a checkpoint, or a Hugging Face directory", .positional = true, .operand = "MODEL", .required = true),
+    RT_OPT_STRING(arguments, model, NULL, "a run, a checkpoint, a Hugging Face directory, or a GGUF file", .positional = true, .operand = "MODEL", .required = true),
     RT_OPT_STRINGS(arguments, data, NULL, "texts or shards (none: the checkpoint's validation data)", .letter = 'd', .operand = "FILE..."),
     RT_OPT_STRING(arguments, teacher, NULL, "compare with this model (none: the checkpoint's teacher)", .letter = 't', .operand = "DIR"),
     RT_OPT_STRING(arguments, json, NULL, "write everything measured; - for standard output", .operand = "FILE"),
@@ -54,7 +54,7 @@ static rt_status print(rt_context *c, const rt_evaluation *v, const json_t *o, r
     if (!isnan(v->bits_per_byte)) rt_buf_printf(&b, "bits per byte     %.6f\n", v->bits_per_byte);
     if (v->with_teacher)
         rt_buf_printf(&b, "teacher ce        %.6f\nKL (tau 1)        %.6f\nKL (job's tau)    %.6f\nreverse KL        %.6f\nJSD               %.6f\n"
-                          "top-1 agreement   %.4f\ntop-5 overlap     %.4f\nacceptance        %.4f  (%.2f, %.2f, %.2f tokens a pass for drafts of 2, 4, 8)\n",
+                          "top-1 agreement   %.4f\ntop-5 overlap     %.4f\nacceptance        %.4f  (%.2f, %.2f, %.2f tokens a pass, drafts of 2, 4, 8)\n",
                       v->teacher_ce, v->kl_t1, v->kl, v->reverse_kl, v->jsd, v->top1_agreement, v->top5_overlap, v->acceptance, v->drafts[0], v->drafts[1], v->drafts[2]);
     rt_buf_printf(&b, "calibration error %.6f\n", v->calibration_error);
     const json_t *layers = json_object_get(o, "layers"), *gap = json_object_get(o, "gap_closed");

@@ -22,7 +22,7 @@ typedef struct arguments {
 
 static const char *const activations[] = {"stored", "native", "f32", NULL}; /* in the order of rt_activations */
 static const rt_option options[] = {
-    RT_OPT_STRING(arguments, model, NULL, "a run, a checkpoint or a Hugging Face folder, with its tokenizer", .positional = true, .required = true, .operand = "MODEL"),
+    RT_OPT_STRING(arguments, model, NULL, "a run, a checkpoint, a Hugging Face folder or a GGUF file, with its tokenizer", .positional = true, .required = true, .operand = "MODEL"),
     RT_OPT_STRING(arguments, prompt, NULL, "the text to continue; - reads standard input; none: from the beginning of a document", .letter = 'p', .operand = "TEXT"),
     RT_OPT_STRING(arguments, prompt_file, NULL, "the text to continue, in a file; a line end at its end does not count", .letter = 'f', .operand = "FILE"),
     RT_OPT_FLAG(arguments, chat, "no", "the prompt is a message: put it into the tokenizer's chat template, and print the answer", .letter = 'c'),
@@ -170,9 +170,14 @@ static rt_status print_json(const choir *h, const rt_generation_report *r, rt_er
                        json_rate(r->prefilled, r->prefill_seconds), "decode", json_rate(r->decoded, r->decode_seconds), "memory", memory), err);
 }
 
+/* The first new token of a text comes with the prompt's pass, so `decoded`, which the rate counts, is less than the text. */
 static void say(const choir *h, const rt_generation_report *r, int64_t positions) {
-    rt_log(RT_LOG_INFO, "prompt: %lld tokens, %.1f tokens/s; text: %lld tokens, %.1f tokens/s; %.1f MiB of keys and values", (long long)r->prefilled,
-           rate(r->prefilled, r->prefill_seconds), (long long)r->decoded, rate(r->decoded, r->decode_seconds), (double)r->memory.keys_values / (1 << 20));
+    double prompt = rate(r->prefilled, r->prefill_seconds), text = rate(r->decoded, r->decode_seconds);
+    bool small = r->memory.keys_values < 1 << 20;
+    int64_t made = 0;
+    for (int64_t i = 0; i < h->count; i++) made += h->ids[i].size - h->prompt;
+    rt_log(RT_LOG_INFO, "prompt: %lld tokens, %.*f tokens/s; text: %lld tokens, %.*f tokens/s; %.1f %s of keys and values", (long long)r->prefilled,
+           prompt < 100, prompt, (long long)made, text < 100, text, (double)r->memory.keys_values / (small ? 1 << 10 : 1 << 20), small ? "KiB" : "MiB");
     for (int64_t i = 0; i < h->count; i++)
         if (h->why[i] == RT_STOP_POSITIONS) rt_log(RT_LOG_WARNING, "stopped: all %lld positions of the model are used", (long long)positions);
     if (h->live && h->why[0] == RT_STOP_END) rt_log(RT_LOG_INFO, "stopped at the end of the text");

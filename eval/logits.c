@@ -13,7 +13,7 @@ typedef struct arguments {
 
 static const char *const activations[] = {"stored", "native", "f32", NULL}; /* in the order of rt_activations */
 static const rt_option options[] = {
-    RT_OPT_STRING(arguments, model, NULL, "a run, a checkpoint or a Hugging Face folder", .positional = true, .required = true, .operand = "MODEL"),
+    RT_OPT_STRING(arguments, model, NULL, "a run, a checkpoint, a Hugging Face folder or a GGUF file", .positional = true, .required = true, .operand = "MODEL"),
     RT_OPT_STRING(arguments, ids, NULL, "text: a row of token ids per line, all of one length", .required = true, .operand = "FILE"),
     RT_OPT_STRING(arguments, out, NULL, "gets little-endian f32 [rows, T, V]", .letter = 'o', .required = true, .operand = "FILE"),
     RT_OPT_ENUM(arguments, activations, "stored", activations, "stored: as the checkpoint says, native where it says nothing"),

@@ -137,6 +137,17 @@ static void two_dtypes_are_widened_and_said(void) {
     CU_ASSERT_TRUE(r->equal);
     rt_compare_close(c);
 }
+static void shapes_that_differ_have_no_numbers(void) {
+    const rt_comparison *r;
+    rt_compare_options o = exactly(folder(4, RT_F32, NULL), folder(2, RT_F32, NULL));
+    rt_compare *c = compared(&o, &r);
+    rt_buf page = {0};
+    rt_compare_text(r, false, &page);
+    CU_ASSERT_TRUE(!r->equal && r->other_shape > 0);
+    RT_CHECK(strstr(page.data, "        -         -         -        2  layers.*.block_sparse_moe.gate  f32 [4,32] and f32 [2,32]") != NULL, "%s", page.data);
+    rt_buf_free(&page);
+    rt_compare_close(c);
+}
 static void layouts_that_differ_are_explained(void) {
     const rt_comparison *r;
     rt_compare_options o = exactly(folder(0, RT_F32, NULL), folder(4, RT_F32, NULL));
@@ -258,6 +269,7 @@ RT_SUITE(compare) {
     RT_TEST(zero_and_minus_zero_are_equal_numbers_of_other_bits);
     RT_TEST(nan_is_compared_and_its_logits_are_not);
     RT_TEST(two_dtypes_are_widened_and_said);
+    RT_TEST(shapes_that_differ_have_no_numbers);
     RT_TEST(layouts_that_differ_are_explained);
     RT_TEST(the_program_says_it_by_exit_codes);
     RT_TEST(runs_are_compared_with_their_jobs_and_evaluations);

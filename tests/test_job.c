@@ -179,7 +179,7 @@ static void jobs_that_make_no_sense_are_refused(void) {
         {{"objective=[{loss: balance, label_smoothing: 0.1}]"}, "objective[0] (balance): has no label_smoothing; next_token has"},
         {{"objective=[{loss: balance, beta: 0.1}]"}, "objective[0] (balance): has no beta; jsd has"},
         {{"objective=[{loss: next_tokn}]"}, "objective[0].loss: found 'next_tokn', expected one of:"},
-        {{"schedule.warmup=3000"}, "schedule.warmup 3000 is longer than schedule.steps 2000"},
+        {{"schedule.warmup=3000"}, "schedule.warmup 3000 is longer than schedule.steps 2000: set both"},
         {{"optimizer.betas=[0.9]"}, "optimizer.betas: found 1 numbers, expected 2"},
         {{"optimizer.eps=1e-45"}, "--set optimizer.eps=1e-45: found '1e-45', expected a number"},
         {{"data.valid_fraction=0"}, "nothing to validate on"},

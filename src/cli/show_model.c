@@ -14,7 +14,7 @@ typedef struct arguments {
 
 static const char *const dtypes[] = {"f32", "f16", "bf16", NULL};
 static const rt_option options[] = {
-    RT_OPT_STRING(arguments, model, NULL, "a Hugging Face directory, a checkpoint, or a run", .positional = true, .operand = "DIR", .required = true),
+    RT_OPT_STRING(arguments, model, NULL, "a Hugging Face directory, a checkpoint, a run, or a GGUF file", .positional = true, .operand = "DIR", .required = true),
     RT_OPT_FLAG(arguments, all, "no", "every tensor by name; layers that are alike are not folded"),
     RT_OPT_INT(arguments, sequence_length, "0", 0, 1048576, "tokens in a window, for the memory; 0: 256 to train, 1024 to run, or what it has", .operand = "T"),
     RT_OPT_INT(arguments, batch, "8", 1, 65536, "windows at a time in training, for the memory"),

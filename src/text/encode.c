@@ -118,7 +118,7 @@ static rt_status load_file(rt_token_stream *s, const char *path, const rt_corpus
                            rt_error *err) {
     if (rt_is_shard(path)) return rt_token_stream_add_shard(s, path, err);
     if (!t)
-        return rt_fail(err, RT_E_ARG, "%s: text needs a tokenizer; without one only token shards (.bin) can be read",
+        return rt_fail(err, RT_E_ARG, "%s: text needs a tokenizer (data.tokenizer names its folder); without one only token shards (.bin) can be read",
                        path);
     return encode_files(&path, 1, o, t, to_stream, s, err);
 }

@@ -93,8 +93,10 @@ static void add_worst(const rt_compared *t, rt_buf *out) {
     rt_buf_printf(out, "  the worst: %s\n    element %lld is %.9g and %.9g\n", t->name, (long long)i, rt_tensor_element(t->a, i), rt_tensor_element(t->b, i));
 }
 
+/* Tensors of two shapes have no element to compare: a dash, for a 0 would say that they are equal. */
 static void add_numbers(double max_abs, double relative, int64_t differing, int64_t elements, rt_buf *out) {
-    rt_buf_printf(out, "%9.3g %9.3g %7.2f %%", max_abs, relative, elements ? 100 * (double)differing / (double)elements : 0);
+    if (elements) rt_buf_printf(out, "%9.3g %9.3g %7.2f %%", max_abs, relative, 100 * (double)differing / (double)elements);
+    else rt_buf_printf(out, "%9s %9s %9s", "-", "-", "-");
 }
 /* In a folded line a name goes without its ends, which are the same everywhere. */
 static void add_short_name(const char *name, rt_buf *out) {

@@ -75,7 +75,7 @@ static rt_status check_precision(const rt_job *job, rt_error *err) {
 
 static rt_status check_run(const rt_job *job, rt_error *err) {
     int64_t rows;
-    if (job->data.train.count == 0) return rt_fail(err, RT_E_CONFIG, "data.train: no training files are given");
+    if (job->data.train.count == 0) return rt_fail(err, RT_E_CONFIG, "data.train: no training files are given (--data FILE, or a job file)");
     if (job->data.weights.count && job->data.weights.count != job->data.train.count)
         return rt_fail(err, RT_E_CONFIG, "data.weights: found %lld numbers, expected %lld: one for each file of data.train",
                        (long long)job->data.weights.count, (long long)job->data.train.count);
@@ -85,7 +85,7 @@ static rt_status check_run(const rt_job *job, rt_error *err) {
         return rt_fail(err, RT_E_CONFIG, "data.batch x data.sequence_length: found %lld x %lld tokens, expected at most %d",
                        (long long)job->data.batch, (long long)job->data.sequence_length, INT32_MAX);
     if (job->schedule.steps > 0 && job->schedule.warmup > job->schedule.steps)
-        return rt_fail(err, RT_E_CONFIG, "schedule.warmup %lld is longer than schedule.steps %lld",
+        return rt_fail(err, RT_E_CONFIG, "schedule.warmup %lld is longer than schedule.steps %lld: set both",
                        (long long)job->schedule.warmup, (long long)job->schedule.steps);
     if (job->optimizer.betas.count != 2)
         return rt_fail(err, RT_E_CONFIG, "optimizer.betas: found %lld numbers, expected 2",

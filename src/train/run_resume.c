@@ -21,10 +21,23 @@ static bool may_change(const char *section, const char *key) {
     return false;
 }
 
+/* With as few digits as tell the number: 0.003, not 0.0030000000000000001. */
+static void add_value(const json_t *v, rt_buf *out) {
+    char text[32];
+    if (!json_is_real(v)) {
+        rt_json_dump(v ? v : json_null(), 0, out);
+        return;
+    }
+    for (int digits = 15; digits <= 17; digits++) {
+        snprintf(text, sizeof text, "%.*g", digits, json_real_value(v));
+        if (strtod(text, NULL) == json_real_value(v)) break;
+    }
+    rt_buf_puts(out, text);
+}
 static rt_status differs(const char *checkpoint, const char *section, const char *key, const json_t *stored, const json_t *now, rt_error *err) {
     rt_buf a = {0}, b = {0};
-    rt_json_dump(stored ? stored : json_null(), 0, &a);
-    rt_json_dump(now ? now : json_null(), 0, &b);
+    add_value(stored, &a);
+    add_value(now, &b);
     rt_status s = rt_fail(err, RT_E_CONFIG, "cannot resume %s: %s%s%s was %.80s there and is %.80s now", checkpoint, section, *key ? "." : "", key,
                           a.data ? a.data : "?", b.data ? b.data : "?");
     rt_buf_free(&a), rt_buf_free(&b);

@@ -12,7 +12,7 @@ typedef struct rt_job_arguments {
 
 #define RT_JOB_OPTIONS                                                                                                 \
     RT_OPT_STRING(rt_job_arguments, job, NULL, "the configuration", .positional = true, .operand = "JOB.yaml"),        \
-        RT_OPT_STRINGS(rt_job_arguments, data, NULL, "training files: .txt, .jsonl, .bin, also .gz", .letter = 'd', .operand = "FILE..."), \
+        RT_OPT_STRINGS(rt_job_arguments, data, NULL, "training files: .txt, .jsonl, .csv, .tsv, .bin, also .gz", .letter = 'd', .operand = "FILE..."), \
         RT_OPT_STRINGS(rt_job_arguments, valid, NULL, "validation files (none: the last 5 % of the training tokens)", .operand = "FILE..."), \
         RT_OPT_STRING(rt_job_arguments, student, NULL, "sizes of the student: tiny, small, base (none: for the teacher's width)", .operand = "SIZE"),  \
         RT_OPT_STRING(rt_job_arguments, out, NULL, "folder of the run", .letter = 'o', .operand = "DIR"),              \
