@@ -69,6 +69,7 @@ static void a_plain_directory_needs_data_and_takes_a_teacher(void) {
 static void refusals_are_one_line(void) {
     const rt_tiny *files = rt_tiny_files();
     const struct { const char *model, *extra, *text; int code; } cases[] = {{"/no/such/model", "--quiet", "no such model directory", 3},
+                                                                            {rt_test_dir(), "--quiet", "no config.json in it", 3},
                                                                             {files->teacher, "--temprature", "did you mean", 2}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         rt_run r = RT_PROGRAM(NULL, "eval", cases[i].model, "--data", files->valid, cases[i].extra);

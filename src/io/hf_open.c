@@ -240,6 +240,7 @@ static rt_status open_all(rt_hf *m, rt_error *err) {
     const char *config = inside(m, "config.json");
     if (!config) return out_of_memory(m, err);
     if (!rt_dir_exists(m->path)) return rt_fail(err, RT_E_INPUT, "%s: is not a folder, expected a model directory", m->path);
+    if (!rt_file_exists(config)) return rt_fail(err, RT_E_INPUT, "%s: no config.json in it, expected a model directory, a checkpoint or a run", m->path);
     RT_TRY(rt_hf_config_read(config, &m->config, err));
     RT_TRY(open_files(m, err));
     RT_TRY(list_tensors(m, err));

@@ -14,7 +14,7 @@ typedef struct rt_job_arguments {
     RT_OPT_STRING(rt_job_arguments, job, NULL, "the configuration", .positional = true, .operand = "JOB.yaml"),        \
         RT_OPT_STRINGS(rt_job_arguments, data, NULL, "training files: .txt, .jsonl, .csv, .tsv, .bin, also .gz", .letter = 'd', .operand = "FILE..."), \
         RT_OPT_STRINGS(rt_job_arguments, valid, NULL, "validation files (none: the last 5 % of the training tokens)", .operand = "FILE..."), \
-        RT_OPT_STRING(rt_job_arguments, student, NULL, "sizes of the student: tiny, small, base (none: for the teacher's width)", .operand = "SIZE"),  \
+        RT_OPT_STRING(rt_job_arguments, student, NULL, "sizes of the student: tiny, small, base (none: for the teacher's width; small without one)", .operand = "SIZE"),  \
         RT_OPT_STRING(rt_job_arguments, out, NULL, "folder of the run", .letter = 'o', .operand = "DIR"),              \
         RT_OPT_STRINGS(rt_job_arguments, set, NULL, "any key of the configuration", .operand = "KEY=VALUE..."),        \
         RT_OPT_FLAG(rt_job_arguments, resume, "no", "continue from the newest sound checkpoint of --out")
