@@ -41,7 +41,9 @@ static rt_status find(rt_chat *c, const char *which, rt_error *err) {
     if (text) return keep(c, text, strlen(text), "chat_template");
     if (which) return rt_file_exists(which) ? from_file(c, which, err)
                                             : rt_fail(err, RT_E_INPUT, "chat template '%.200s': no such file, and the tokenizer has none of that name", which);
-    c->state = rt_fail(&c->why, RT_E_INPUT, "the tokenizer has no chat template (chat_template in tokenizer_config.json, or chat_template.jinja); --chat-template or data.chat_template names a file");
+    c->state = rt_fail(&c->why, RT_E_INPUT,
+                       "the tokenizer has no chat template (chat_template in tokenizer_config.json, or chat_template.jinja); "
+                       "--chat-template or data.chat_template names a file");
     return RT_OK;
 }
 

@@ -8,7 +8,7 @@ static const struct preset {
     int64_t hidden_size, layers, heads, kv_heads, ffn_size, experts, experts_per_token;
     const char *doc;
 } presets[] = {
-    {"tiny", 64, 2, 4, 2, 128, 4, 2, "seconds: to see that everything works"},
+    {"tiny", 64, 2, 4, 2, 128, 4, 2, "seconds: a trial"},
     {"small", 256, 4, 8, 4, 512, 8, 2, "minutes to hours: the default"},
     {"base", 512, 8, 8, 4, 1024, 8, 2, "hours to days"},
 };
