@@ -183,6 +183,17 @@ static void hostile_templates_are_stopped(void) {
     RT_CHECK(strstr(err.text, "less nesting") != NULL, "%s", err.text);
     rt_buf_free(&deep), rt_buf_free(&out);
 }
+static void names_in_brackets_nest_as_deep_as_values(void) {
+    rt_buf deep = {0}, out = {0};
+    rt_error err = {0};
+    rt_buf_puts(&deep, "{% for ");
+    for (int i = 0; i < 1000000; i++) rt_buf_puts(&deep, "(a,");
+    rt_buf_puts(&deep, "a %}{% endfor %}");
+    CU_ASSERT_EQUAL(rendered(deep.data, deep.size, &out, &err), RT_E_INPUT);
+    RT_CHECK(strstr(err.text, "less nesting") != NULL, "%s", err.text);
+    rt_buf_free(&deep), rt_buf_free(&out);
+    expect("nested", "{% for a, (b, (c)) in [(1, (2, 3))] %}{{ a }}{{ b }}{{ c }}{% endfor %}", "123");
+}
 
 static void survives(const char *text, size_t n) {
     rt_error err = {0};
@@ -215,5 +226,6 @@ RT_SUITE(template) {
     RT_TEST(scopes_are_jinja_s);
     RT_TEST(errors_name_line_and_column);
     RT_TEST(hostile_templates_are_stopped);
+    RT_TEST(names_in_brackets_nest_as_deep_as_values);
     RT_TEST(damaged_templates_do_no_harm);
 }
