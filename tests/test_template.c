@@ -164,7 +164,9 @@ static void hostile_templates_are_stopped(void) {
         "{% set n = namespace(a=[1], b=[1]) %}{% for i in range(90) %}{% set n.a = [n.a, n.a] %}{% set n.b = [n.b, n.b] %}{% endfor %}{{ n.a == n.b }}",
         "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "{% macro m(x) %}{{ m(x + x) }}{% endmacro %}{{ m('x') }}",
         "{{ range(1000000000)|length }}", "{{ 'x' * 1000000000 }}", "{% set n = namespace() %}{% set n.n = n %}{{ n|tojson }}",
-        "{{ ('a' * 1000000).replace('a', 'b' * 1000) }}"};
+        "{{ ('a' * 1000000).replace('a', 'b' * 1000) }}", "{{ range(40000)|unique|list|length }}",
+        "{% set l = range(1000000) %}{% for i in range(40) %}{{ 'a'.startswith(l) }}{% endfor %}",
+        "{{ ('a' * 60000).strip('b' * 60000 ~ 'a')|length }}", "{{ ('a' * 100000).rsplit('a' * 50000 ~ 'b', 1)|length }}"};
     for (size_t i = 0; i < sizeof loops / sizeof *loops; i++) {
         rt_error err = {0};
         rt_buf out = {0};
