@@ -128,6 +128,12 @@ static void scopes_are_jinja_s(void) {
            "1False user2False assistant3False user4True ");
 }
 
+static void powers_of_integers_are_exact(void) {
+    expect("beyond 2^53", "{{ 9007199254740993 ** 1 }} {{ 3037000499 ** 2 }} {{ (-3) ** 3 }} {{ true ** 2 }}", "9007199254740993 9223372030926249001 -27 1");
+    expect("largest", "{{ (900000000000000000 * 10 + 223372036854775807) ** 1 }}", "9223372036854775807");
+    expect("others", "{{ 2 ** -1 }} {{ 2.0 ** 3 }} {{ 0 ** 0 }}", "0.5 8.0 1");
+}
+
 static void expect_error(const char *text, const char *wanted) {
     rt_error err = {0};
     rt_buf out = {0};
@@ -226,6 +232,7 @@ static void damaged_templates_do_no_harm(void) {
 RT_SUITE(template) {
     RT_TEST(texts_are_jinja_s);
     RT_TEST(scopes_are_jinja_s);
+    RT_TEST(powers_of_integers_are_exact);
     RT_TEST(errors_name_line_and_column);
     RT_TEST(hostile_templates_are_stopped);
     RT_TEST(names_in_brackets_nest_as_deep_as_values);
