@@ -7,7 +7,7 @@
  * over the measured read rate is the bound. The read rate and the steps take turns, medians are reported. */
 #include "quiet.h"
 #include <retort/base/threads.h>
-#include <retort/train/decoder.h>
+#include <retort/infer/decoder.h>
 #include "kernels/measure.h"
 #include <stdio.h>
 #include <stdlib.h>

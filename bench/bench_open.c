@@ -7,8 +7,8 @@
 #include "quiet.h"
 #include <retort/base/file.h>
 #include <retort/base/rng.h>
-#include <retort/train/forward.h>
-#include <retort/train/frozen.h>
+#include <retort/infer/forward.h>
+#include <retort/infer/frozen.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>

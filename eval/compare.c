@@ -1,7 +1,7 @@
 /* compare.c - `retort compare`: two models, checkpoints or runs beside each other. */
 #include <retort/base/command.h>
 #include <retort/base/threads.h>
-#include <retort/train/compare.h>
+#include <retort/compare/compare.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -4,10 +4,10 @@
 #include <retort/base/threads.h>
 #include <retort/io/hf_generation.h>
 #include <retort/text/text_stream.h>
-#include <retort/train/chat_prompt.h>
-#include <retort/train/expert_report.h>
-#include <retort/train/frozen.h>
-#include <retort/train/generate.h>
+#include <retort/infer/chat_prompt.h>
+#include <retort/infer/expert_report.h>
+#include <retort/infer/frozen.h>
+#include <retort/infer/generate.h>
 #include <string.h>
 #include <time.h>
 

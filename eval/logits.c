@@ -2,8 +2,8 @@
 #include <retort/base/command.h>
 #include <retort/base/file.h>
 #include <retort/text/encode.h>
-#include <retort/train/expert_report.h>
-#include <retort/train/logits.h>
+#include <retort/infer/expert_report.h>
+#include <retort/infer/logits.h>
 
 typedef struct arguments {
     const char *model, *ids, *out;

@@ -2,8 +2,8 @@
 #ifndef RT_TESTS_LOSS_GRAPH_H
 #define RT_TESTS_LOSS_GRAPH_H
 #include <retort/losses/losses.h>
-#include <retort/train/forward.h>
-#include <retort/train/frozen.h>
+#include <retort/infer/forward.h>
+#include <retort/infer/frozen.h>
 
 typedef struct loss_graph {
     rt_frozen files;

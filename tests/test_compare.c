@@ -5,7 +5,7 @@
 #include "tiny_job.h"
 #include <retort/base/file.h>
 #include <retort/base/json_difference.h>
-#include <retort/train/compare.h>
+#include <retort/compare/compare.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>

@@ -6,7 +6,7 @@
 #include "tiny_job.h"
 #include <retort/base/file.h>
 #include <retort/io/checkpoint.h>
-#include <retort/train/compare.h>
+#include <retort/compare/compare.h>
 #include <retort/train/run.h>
 #include <math.h>
 #include <stdio.h>

@@ -6,8 +6,8 @@
 #include <retort/base/file.h>
 #include <retort/base/threads.h>
 #include <retort/ops/ops.h>
-#include <retort/train/decoder.h>
-#include <retort/train/logits.h>
+#include <retort/infer/decoder.h>
+#include <retort/infer/logits.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>

@@ -8,7 +8,7 @@
 enum { PAGE_MAX = 1 << 20 };
 static const char *const folders[] = {
     "",         "src/base",    "src/tensor", "src/text",   "src/kernels", "src/graph", "src/optim", "src/ops",        "src/routers",
-    "src/losses", "src/model", "src/io",     "src/train",  "src/cli",     "include/retort", "trainers", "eval",       "datasets",
+    "src/losses", "src/model", "src/io",     "src/infer",  "src/train",  "src/export", "src/compare", "src/cli",     "include/retort", "trainers", "eval",       "datasets",
     "tests",    "bench",       "scripts",    "docs",       "cmake",       NULL};
 
 /* The text of a file of the tree; the caller frees it. A missing one is a failure, and empty. */

@@ -6,8 +6,8 @@
 #include <retort/base/threads.h>
 #include <retort/graph/op.h>
 #include <retort/ops/ops.h>
-#include <retort/train/forward.h>
-#include <retort/train/frozen.h>
+#include <retort/infer/forward.h>
+#include <retort/infer/frozen.h>
 #include <stdio.h>
 #include <string.h>
 

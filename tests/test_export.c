@@ -3,7 +3,7 @@
 #include "fixture_models.h"
 #include "harness.h"
 #include "small_model.h"
-#include "train/export_private.h"
+#include "export/private.h"
 #include <retort/base/file.h>
 #include <retort/base/json.h>
 #include <retort/base/threads.h>

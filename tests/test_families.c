@@ -5,7 +5,7 @@
 #include <retort/base/file.h>
 #include <retort/base/json.h>
 #include <retort/io/hf.h>
-#include <retort/train/logits.h>
+#include <retort/infer/logits.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>

@@ -5,9 +5,9 @@
 #include "small_model.h"
 #include <retort/base/json.h>
 #include <retort/base/threads.h>
-#include <retort/train/frozen.h>
-#include <retort/train/generate.h>
-#include <retort/train/logits.h>
+#include <retort/infer/frozen.h>
+#include <retort/infer/generate.h>
+#include <retort/infer/logits.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>

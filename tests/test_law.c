@@ -10,8 +10,8 @@ typedef struct room {
     int floor;
 } room;
 static const room rooms[] = {{"base", 1},   {"tensor", 2}, {"text", 2},    {"kernels", 3}, {"graph", 3},    {"optim", 3}, {"ops", 4},
-                             {"routers", 5}, {"losses", 5}, {"model", 6},   {"io", 7},      {"train", 8},    {"trainers", 9},
-                             {"eval", 9},    {"datasets", 9}, {"cli", 10},  {NULL, 0}};
+                             {"routers", 5}, {"losses", 5}, {"model", 6},   {"io", 7},      {"infer", 8},    {"train", 9},
+                             {"export", 9},  {"compare", 9}, {"trainers", 10}, {"eval", 10},  {"datasets", 10}, {"cli", 11},  {NULL, 0}};
 
 static const room *room_of(const char *path) { /* "ops/common.h", "retort/ops/ops.h", "src/ops/add.c" */
     for (const char *p = path; p; p = strchr(p, '/') ? strchr(p, '/') + 1 : NULL)

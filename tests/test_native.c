@@ -9,7 +9,7 @@
 #include "loss_graph.h"
 #include "small_model.h"
 #include "stacked.h"
-#include <retort/train/logits.h>
+#include <retort/infer/logits.h>
 #include <math.h>
 #include <string.h>
 

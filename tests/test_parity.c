@@ -4,7 +4,7 @@
 #include "loss_graph.h"
 #include <retort/base/threads.h>
 #include <retort/io/safetensors.h>
-#include <retort/train/logits.h>
+#include <retort/infer/logits.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>

@@ -6,7 +6,7 @@
 #include <retort/base/threads.h>
 #include <retort/losses/losses.h>
 #include <retort/ops/head.h>
-#include <retort/train/frozen.h>
+#include <retort/infer/frozen.h>
 #include <retort/train/projector.h>
 #include "kernels/lapack.h"
 #include <math.h>

@@ -3,8 +3,8 @@
 #include "harness.h"
 #include "small_mixture.h"
 #include <retort/base/rng.h>
-#include <retort/train/frozen.h>
-#include <retort/train/logits.h>
+#include <retort/infer/frozen.h>
+#include <retort/infer/logits.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>

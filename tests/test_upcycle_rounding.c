@@ -2,7 +2,7 @@
 #include "harness.h"
 #include "small_mixture.h"
 #include <retort/ops/ops.h>
-#include <retort/train/frozen.h>
+#include <retort/infer/frozen.h>
 #include <math.h>
 #include <string.h>
 

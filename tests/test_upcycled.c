@@ -4,9 +4,9 @@
 #include "fixture_models.h"
 #include "small_mixture.h"
 #include "stacked.h"
-#include <retort/train/export.h>
-#include <retort/train/frozen.h>
-#include <retort/train/logits.h>
+#include <retort/export/export.h>
+#include <retort/infer/frozen.h>
+#include <retort/infer/logits.h>
 #include <retort/train/run.h>
 #include <retort/train/standalone.h>
 #include <math.h>

@@ -2,8 +2,8 @@
 #include <retort/base/command.h>
 #include <retort/base/file.h>
 #include <retort/text/tokenizer.h>
-#include <retort/train/export.h>
-#include <retort/train/frozen.h>
+#include <retort/export/export.h>
+#include <retort/infer/frozen.h>
 #include <string.h>
 
 typedef struct arguments {

@@ -1,6 +1,6 @@
 /* show_tape.c - `retort show precision`, `show tape`, `show plan`: what a job would compute, in which precision and memory. Nothing runs. */
 #include <retort/base/command.h>
-#include <retort/train/expert_report.h>
+#include <retort/infer/expert_report.h>
 #include <retort/train/trainer.h>
 #include <string.h>
 

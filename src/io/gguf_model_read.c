@@ -190,7 +190,7 @@ static rt_status check_factors(const rt_gguf_model *m, rt_error *err) {
 /* ------------------------------------------------------------------ weights */
 
 static rt_dtype dtype_of(const rt_gguf_tensor *t) { return t->type == RT_GGUF_TYPE_F16 ? RT_F16 : t->type == RT_GGUF_TYPE_BF16 ? RT_BF16 : RT_F32; }
-/* One dtype a role (train/frozen.h): f32 where the file's differ, as biases beside half matrices do, or are in blocks. */
+/* One dtype a role (infer/frozen.h): f32 where the file's differ, as biases beside half matrices do, or are in blocks. */
 static void note_dtype(rt_gguf_model *m, rt_weight_kind k, const rt_gguf_tensor *t) {
     rt_dtype *role = &m->role[rt_weight_role(k)];
     *role = *role == RT_NONE || *role == dtype_of(t) ? dtype_of(t) : RT_F32;

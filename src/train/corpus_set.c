@@ -2,20 +2,11 @@
 #include <retort/base/file.h>
 #include <retort/io/gguf_model.h>
 #include <retort/train/corpus_set.h>
-#include <retort/train/frozen.h>
+#include <retort/infer/frozen.h>
 #include <stdio.h>
 
-bool rt_corpus_has_tokenizer(const char *dir) {
-    char path[4096];
-    if (rt_gguf_is(dir)) return rt_gguf_has_tokenizer(dir);
-    snprintf(path, sizeof path, "%s/tokenizer.json", dir);
-    if (rt_file_exists(path)) return true;
-    snprintf(path, sizeof path, "%s/tokenizer.json.gz", dir);
-    return rt_file_exists(path);
-}
-
 static rt_status open_tokenizer(rt_corpus_set *c, const char *given, const char *fallback, const char *chat, rt_error *err) {
-    const char *path = given ? given : fallback && rt_corpus_has_tokenizer(fallback) ? fallback : NULL;
+    const char *path = given ? given : fallback && rt_model_has_tokenizer(fallback) ? fallback : NULL;
     if (!path) return RT_OK;
     RT_TRY(rt_model_tokenizer(&c->tokenizer, path, err));
     RT_TRY(rt_chat_open(&c->chat, c->tokenizer, chat, err));

@@ -1,5 +1,5 @@
 /* job_command.c - from a command line to a job, and its execution with signals handled. */
-#include <retort/train/frozen.h>
+#include <retort/infer/frozen.h>
 #include <retort/train/job_command.h>
 #include <retort/train/run.h>
 #include <stdio.h>

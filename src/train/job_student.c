@@ -2,7 +2,7 @@
  * set and says something else than that model is refused. */
 #include "train/job_private.h"
 #include <retort/io/hf.h>
-#include <retort/train/frozen.h>
+#include <retort/infer/frozen.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>

@@ -3,7 +3,7 @@
 #include "kernels/isa.h"
 #include "train/run_private.h"
 #include <retort/base/threads.h>
-#include <retort/train/expert_report.h>
+#include <retort/infer/expert_report.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>

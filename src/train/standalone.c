@@ -1,7 +1,7 @@
 /* standalone.c - evaluation outside a run. */
 #include <retort/base/file.h>
 #include <retort/io/checkpoint.h>
-#include <retort/train/expert_report.h>
+#include <retort/infer/expert_report.h>
 #include <retort/train/standalone.h>
 #include <stdio.h>
 #include <string.h>

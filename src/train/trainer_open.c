@@ -81,7 +81,7 @@ static rt_status student_config(rt_trainer *t, rt_error *err) {
 /* Both tokenizers must give the same ids; without a tokenizer beside the teacher the sizes must agree. */
 static rt_status check_tokenizers(const rt_trainer *t, rt_error *err) {
     rt_tokenizer *own = NULL;
-    if (rt_corpus_has_tokenizer(t->job->teacher.path)) RT_TRY(rt_model_tokenizer(&own, t->job->teacher.path, err));
+    if (rt_model_has_tokenizer(t->job->teacher.path)) RT_TRY(rt_model_tokenizer(&own, t->job->teacher.path, err));
     int64_t teacher_rows = rt_hf_config(t->teacher_files.files)->vocab_size;
     rt_tokenizer_id teacher = {own ? rt_tokenizer_hash(own) : NULL, own ? rt_tokenizer_size(own) : teacher_rows};
     rt_tokenizer_id student = {t->data.tokenizer ? rt_tokenizer_hash(t->data.tokenizer) : NULL, vocabulary(t)};

@@ -17,8 +17,6 @@ typedef struct rt_corpus_set {
 /* `tokenizer_dir`: where to look when the job names none (the teacher's or the checkpoint's directory); NULL: nowhere. */
 rt_status rt_corpus_set_open(rt_corpus_set *c, const rt_job *job, const char *tokenizer_dir, rt_error *err) RT_NODISCARD;
 void rt_corpus_set_close(rt_corpus_set *c);
-/* A tokenizer.json (or .json.gz) lies in the directory; it may still not load. */
-bool rt_corpus_has_tokenizer(const char *dir);
 /* How a job's files are read. `chat` may be NULL. */
 rt_corpus_options rt_corpus_options_of(const rt_job_data *d, rt_chat *chat);
 #endif

@@ -2,7 +2,7 @@
  * it is taken: the plans are sketches (rt_graph_sketch). All in bytes. */
 #ifndef RETORT_TRAIN_FOOTPRINT_H
 #define RETORT_TRAIN_FOOTPRINT_H
-#include <retort/train/frozen.h>
+#include <retort/infer/frozen.h>
 
 typedef struct rt_run_memory {
     int64_t packed;      /* weights in the layout of the products, kept from the first run on; output matrix included */

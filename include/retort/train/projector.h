@@ -17,7 +17,7 @@
 #ifndef RETORT_TRAIN_PROJECTOR_H
 #define RETORT_TRAIN_PROJECTOR_H
 #include <retort/text/loader.h>
-#include <retort/train/forward.h>
+#include <retort/infer/forward.h>
 #include <retort/train/job.h>
 
 /* Ids of both tokenizers mean the same, which both kinds need. RT_E_CONFIG names sizes and hashes of both. */

@@ -5,7 +5,7 @@
 #define RETORT_TRAIN_STANDALONE_H
 #include <retort/train/corpus_set.h>
 #include <retort/train/evaluate.h>
-#include <retort/train/frozen.h>
+#include <retort/infer/frozen.h>
 
 typedef struct rt_standalone_options {
     const char *model;     /* a checkpoint, a run's folder (its newest sound checkpoint), or a Hugging Face directory */

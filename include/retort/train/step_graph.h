@@ -3,7 +3,7 @@
 #ifndef RETORT_TRAIN_STEP_GRAPH_H
 #define RETORT_TRAIN_STEP_GRAPH_H
 #include <retort/ops/head.h>
-#include <retort/train/forward.h>
+#include <retort/infer/forward.h>
 
 /* The teacher's side of the head; all null without a teacher. Addresses never change (projector.h). */
 typedef struct rt_teacher_side {

@@ -8,7 +8,7 @@
 #include <retort/text/loader.h>
 #include <retort/train/corpus_set.h>
 #include <retort/train/evaluate.h>
-#include <retort/train/frozen.h>
+#include <retort/infer/frozen.h>
 #include <retort/train/start.h>
 
 enum { RT_OBJECTIVE_MAX = RT_HEAD_TERMS_MAX - RT_METRIC_TERMS };
