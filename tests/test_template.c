@@ -128,6 +128,12 @@ static void scopes_are_jinja_s(void) {
            "1False user2False assistant3False user4True ");
 }
 
+static void powers_of_integers_are_exact(void) {
+    expect("beyond 2^53", "{{ 9007199254740993 ** 1 }} {{ 3037000499 ** 2 }} {{ (-3) ** 3 }} {{ true ** 2 }}", "9007199254740993 9223372030926249001 -27 1");
+    expect("largest", "{{ (900000000000000000 * 10 + 223372036854775807) ** 1 }}", "9223372036854775807");
+    expect("others", "{{ 2 ** -1 }} {{ 2.0 ** 3 }} {{ 0 ** 0 }}", "0.5 8.0 1");
+}
+
 static void expect_error(const char *text, const char *wanted) {
     rt_error err = {0};
     rt_buf out = {0};
@@ -164,7 +170,9 @@ static void hostile_templates_are_stopped(void) {
         "{% set n = namespace(a=[1], b=[1]) %}{% for i in range(90) %}{% set n.a = [n.a, n.a] %}{% set n.b = [n.b, n.b] %}{% endfor %}{{ n.a == n.b }}",
         "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "{% macro m(x) %}{{ m(x + x) }}{% endmacro %}{{ m('x') }}",
         "{{ range(1000000000)|length }}", "{{ 'x' * 1000000000 }}", "{% set n = namespace() %}{% set n.n = n %}{{ n|tojson }}",
-        "{{ ('a' * 1000000).replace('a', 'b' * 1000) }}"};
+        "{{ ('a' * 1000000).replace('a', 'b' * 1000) }}", "{{ range(40000)|unique|list|length }}",
+        "{% set l = range(1000000) %}{% for i in range(40) %}{{ 'a'.startswith(l) }}{% endfor %}",
+        "{{ ('a' * 60000).strip('b' * 60000 ~ 'a')|length }}", "{{ ('a' * 100000).rsplit('a' * 50000 ~ 'b', 1)|length }}"};
     for (size_t i = 0; i < sizeof loops / sizeof *loops; i++) {
         rt_error err = {0};
         rt_buf out = {0};
@@ -182,6 +190,17 @@ static void hostile_templates_are_stopped(void) {
     CU_ASSERT_EQUAL(rendered(deep.data, deep.size, &out, &err), RT_E_INPUT);
     RT_CHECK(strstr(err.text, "less nesting") != NULL, "%s", err.text);
     rt_buf_free(&deep), rt_buf_free(&out);
+}
+static void names_in_brackets_nest_as_deep_as_values(void) {
+    rt_buf deep = {0}, out = {0};
+    rt_error err = {0};
+    rt_buf_puts(&deep, "{% for ");
+    for (int i = 0; i < 1000000; i++) rt_buf_puts(&deep, "(a,");
+    rt_buf_puts(&deep, "a %}{% endfor %}");
+    CU_ASSERT_EQUAL(rendered(deep.data, deep.size, &out, &err), RT_E_INPUT);
+    RT_CHECK(strstr(err.text, "less nesting") != NULL, "%s", err.text);
+    rt_buf_free(&deep), rt_buf_free(&out);
+    expect("nested", "{% for a, (b, (c)) in [(1, (2, 3))] %}{{ a }}{{ b }}{{ c }}{% endfor %}", "123");
 }
 
 static void survives(const char *text, size_t n) {
@@ -213,7 +232,9 @@ static void damaged_templates_do_no_harm(void) {
 RT_SUITE(template) {
     RT_TEST(texts_are_jinja_s);
     RT_TEST(scopes_are_jinja_s);
+    RT_TEST(powers_of_integers_are_exact);
     RT_TEST(errors_name_line_and_column);
     RT_TEST(hostile_templates_are_stopped);
+    RT_TEST(names_in_brackets_nest_as_deep_as_values);
     RT_TEST(damaged_templates_do_no_harm);
 }

@@ -61,11 +61,13 @@ static tpl_value real(tpl_run *r, const tpl_node *n, double a, double b) {
     return tpl_float(n->op == TPL_FLOOR ? floored : a - b * floored);
 }
 
+static int64_t integer(tpl_value v) { return v.kind == TPL_BOOL ? v.b : v.i; }
 static tpl_value power(tpl_run *r, const tpl_node *n, tpl_value a, tpl_value b) {
     tpl_node times = *n;
-    int64_t base = (int64_t)tpl_real(a), left = (int64_t)tpl_real(b);
+    bool whole_ones = a.kind != TPL_FLOAT && b.kind != TPL_FLOAT;
+    int64_t base = whole_ones ? integer(a) : 0, left = whole_ones ? integer(b) : 0;
     times.op = TPL_MULTIPLY;
-    if (a.kind == TPL_FLOAT || b.kind == TPL_FLOAT || left < 0) return real(r, n, tpl_real(a), tpl_real(b));
+    if (!whole_ones || left < 0) return real(r, n, tpl_real(a), tpl_real(b));
     if (base == 0 || base == 1 || base == -1) return tpl_int(left == 0 ? 1 : base == -1 && left % 2 == 0 ? 1 : base);
     tpl_value out = tpl_int(1);
     for (; left > 0 && !tpl_failed(r); left--) out = whole(r, &times, out.i, base);
@@ -80,7 +82,7 @@ static tpl_value arithmetic(tpl_run *r, const tpl_node *n, tpl_value a, tpl_valu
     if (n->op == TPL_MULTIPLY && a.kind == TPL_STRING && b.kind == TPL_INT) return repeated(r, a, b.i);
     if (!tpl_number(a) || !tpl_number(b)) return misfit(r, n, signs[n->op], a, b);
     if (n->op == TPL_POWER) return power(r, n, a, b);
-    if (whole_ones) return whole(r, n, a.kind == TPL_BOOL ? a.b : a.i, b.kind == TPL_BOOL ? b.b : b.i);
+    if (whole_ones) return whole(r, n, integer(a), integer(b));
     return real(r, n, tpl_real(a), tpl_real(b));
 }
 
@@ -97,7 +99,7 @@ static tpl_value unary(tpl_run *r, const tpl_node *n) {
     if (tpl_failed(r)) return TPL_NOTHING;
     if (!tpl_number(v)) return misfit(r, n, "a sign", v, v);
     if (v.kind == TPL_FLOAT) return tpl_float(n->op == TPL_SUBTRACT ? -v.f : v.f);
-    return whole(r, n, 0, v.kind == TPL_BOOL ? v.b : v.i);
+    return whole(r, n, 0, integer(v));
 }
 
 /* --------------------------------------------------------------- comparison */

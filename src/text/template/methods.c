@@ -40,9 +40,18 @@ static tpl_value capitalize(tpl_run *r, tpl_value v, const tpl_args *a) { return
 
 /* -------------------------------------------------------------------- parts */
 
-static tpl_value strip(tpl_run *r, tpl_value v, const tpl_args *a) { return (void)r, tpl_strip(v, tpl_argument(a, 0, "chars"), true, true); }
-static tpl_value lstrip(tpl_run *r, tpl_value v, const tpl_args *a) { return (void)r, tpl_strip(v, tpl_argument(a, 0, "chars"), true, false); }
-static tpl_value rstrip(tpl_run *r, tpl_value v, const tpl_args *a) { return (void)r, tpl_strip(v, tpl_argument(a, 0, "chars"), false, true); }
+/* Every character of the one is compared with every character of the other, at worst; both are below TPL_MEMORY. */
+static bool afford(tpl_run *r, tpl_value v, tpl_value other) {
+    if (other.kind == TPL_STRING) tpl_charge(r, v.n * other.n);
+    return !tpl_failed(r);
+}
+static tpl_value stripped(tpl_run *r, tpl_value v, const tpl_args *a, bool left, bool right) {
+    tpl_value chars = tpl_argument(a, 0, "chars");
+    return afford(r, v, chars) ? tpl_strip(v, chars, left, right) : TPL_NOTHING;
+}
+static tpl_value strip(tpl_run *r, tpl_value v, const tpl_args *a) { return stripped(r, v, a, true, true); }
+static tpl_value lstrip(tpl_run *r, tpl_value v, const tpl_args *a) { return stripped(r, v, a, true, false); }
+static tpl_value rstrip(tpl_run *r, tpl_value v, const tpl_args *a) { return stripped(r, v, a, false, true); }
 
 typedef struct parts { /* a list that grows */
     tpl_value *items;
@@ -100,6 +109,7 @@ static tpl_value rsplit(tpl_run *r, tpl_value v, const tpl_args *a) {
     if (by.kind != TPL_STRING || limit.kind != TPL_INT || limit.i < 0) return split(r, v, a);
     parts p = {0};
     if (by.n == 0) return tpl_fail(r, a->at, RT_E_INPUT, "split by an empty string");
+    if (!afford(r, v, by)) return TPL_NOTHING;
     tpl_value rest = v;
     for (int64_t most = limit.i; most > 0 && !tpl_failed(r); most--) {
         size_t at = find_last(rest, by, rest.n);
@@ -148,14 +158,16 @@ static tpl_value replace(tpl_run *r, tpl_value v, const tpl_args *a) {
 static bool at_end(tpl_value v, tpl_value part, bool end) {
     return part.kind == TPL_STRING && part.n <= v.n && (part.n == 0 || memcmp(v.s + (end ? v.n - part.n : 0), part.s, part.n) == 0);
 }
-static tpl_value at_either(tpl_value v, const tpl_args *a, bool end) {
+static tpl_value at_either(tpl_run *r, tpl_value v, const tpl_args *a, bool end) {
     tpl_value part = tpl_argument(a, 0, NULL);
+    if (part.kind == TPL_LIST) tpl_charge(r, part.list->n * (v.n + 64));
+    if (tpl_failed(r)) return TPL_NOTHING;
     bool any = part.kind != TPL_LIST && at_end(v, part, end);
     for (size_t i = 0; part.kind == TPL_LIST && i < part.list->n; i++) any |= at_end(v, part.list->items[i], end);
     return tpl_bool(any);
 }
-static tpl_value startswith(tpl_run *r, tpl_value v, const tpl_args *a) { return (void)r, at_either(v, a, false); }
-static tpl_value endswith(tpl_run *r, tpl_value v, const tpl_args *a) { return (void)r, at_either(v, a, true); }
+static tpl_value startswith(tpl_run *r, tpl_value v, const tpl_args *a) { return at_either(r, v, a, false); }
+static tpl_value endswith(tpl_run *r, tpl_value v, const tpl_args *a) { return at_either(r, v, a, true); }
 static tpl_value find(tpl_run *r, tpl_value v, const tpl_args *a) {
     tpl_value part = tpl_argument(a, 0, NULL);
     if (part.kind != TPL_STRING) return tpl_fail(r, a->at, RT_E_INPUT, "find needs a string");

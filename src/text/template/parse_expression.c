@@ -282,6 +282,13 @@ tpl_node *tpl_tuple(tpl_parser *p, bool choice) {
     return all;
 }
 
+/* Names in brackets, behind "(". */
+static tpl_node *inner_target(tpl_parser *p) {
+    tpl_node *n = tpl_deeper(p) ? tpl_target(p) : tpl_refuse(p, NULL);
+    p->depth--;
+    tpl_expect(p, TPL_T_SIGN, ")");
+    return n;
+}
 tpl_node *tpl_target(tpl_parser *p) {
     tpl_node *first = NULL, **last = &first;
     const tpl_token *t = p->at;
@@ -289,8 +296,7 @@ tpl_node *tpl_target(tpl_parser *p) {
     do {
         bool bracket = sign(p, "(");
         if (p->at->kind != TPL_T_NAME) return tpl_refuse(p, "a name to assign to");
-        *last = bracket ? tpl_target(p) : names(p);
-        if (bracket) tpl_expect(p, TPL_T_SIGN, ")");
+        *last = bracket ? inner_target(p) : names(p);
         if ((*last)->kind == TPL_LITERAL) return tpl_refuse(p, "a name to assign to");
         if (!bracket && sign(p, ".")) *last = attribute(p, *last);
         last = &(*last)->next, n++;

@@ -45,10 +45,12 @@ void *tpl_alloc(tpl_run *r, size_t bytes) {
     return p;
 }
 
-bool tpl_step(tpl_run *r, const tpl_node *at) {
-    if (--r->steps_left < 0) tpl_fail(r, at, RT_E_INPUT, "the template takes more than %d steps", TPL_STEPS);
-    return !tpl_failed(r);
+static void spend(tpl_run *r, const tpl_node *at, size_t steps) {
+    if ((int64_t)steps <= r->steps_left) r->steps_left -= (int64_t)steps;
+    else tpl_fail(r, at, RT_E_INPUT, "the template takes more than %d steps", TPL_STEPS);
 }
+void tpl_charge(tpl_run *r, size_t bytes) { spend(r, NULL, bytes / 64); }
+bool tpl_step(tpl_run *r, const tpl_node *at) { return spend(r, at, 1), !tpl_failed(r); }
 bool tpl_enter(tpl_run *r, const tpl_node *at) {
     if (++r->depth > TPL_DEPTH) tpl_fail(r, at, RT_E_INPUT, "the template goes deeper than %d levels", TPL_DEPTH);
     return !tpl_failed(r);

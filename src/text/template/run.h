@@ -38,8 +38,7 @@ static inline bool tpl_failed(const tpl_run *r) { return r->status != RT_OK; }
 /* Records the failure, with line and column of the node (NULL: none); gives an undefined value. */
 tpl_value tpl_fail(tpl_run *r, const tpl_node *at, rt_status s, const char *format, ...) RT_PRINTF(4, 5);
 void *tpl_alloc(tpl_run *r, size_t bytes); /* zeroed; NULL: failed */
-/* Work proportional to `bytes`. */
-static inline void tpl_charge(tpl_run *r, size_t bytes) { r->steps_left -= (int64_t)(bytes / 64); }
+void tpl_charge(tpl_run *r, size_t bytes); /* work proportional to `bytes`; fails out of steps, so that a loop that asks tpl_failed ends */
 bool tpl_step(tpl_run *r, const tpl_node *at); /* false: failed, or now out of steps */
 bool tpl_enter(tpl_run *r, const tpl_node *at); /* one level deeper; tpl_leave must follow even after false */
 static inline void tpl_leave(tpl_run *r) { r->depth--; }
