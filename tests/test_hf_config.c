@@ -88,8 +88,28 @@ static void harmless_variants_are_accepted(void) {
                    "\"high_freq_factor\":4,\"original_max_position_embeddings\":16}", RT_OK, "");
 }
 
+/* An olmoe that says nothing of its end of text has id 50279 by its family: none where the vocabulary ends below that. */
+static void ids_of_the_family_stay_within_the_vocabulary(void) {
+    rt_error err = {0};
+    const char *path = in(rt_test_dir(), "config.json");
+    rt_model_config back = {0};
+    for (int64_t vocab = 50279; vocab <= 50280; vocab++) {
+        json_t *j;
+        rt_model_config c = tiny("olmoe");
+        c.vocab_size = vocab;
+        RT_OK_OR_FAIL(rt_hf_config_write(path, &c, RT_F32, &err));
+        RT_OK_OR_FAIL(rt_json_load(path, 0, &j, &err));
+        json_object_del(j, "eos_token_id");
+        RT_OK_OR_FAIL(rt_json_save(path, j, &err));
+        json_decref(j);
+        RT_OK_OR_FAIL(rt_hf_config_read(path, &back, &err));
+        CU_ASSERT_EQUAL(back.eos_id, vocab > 50279 ? 50279 : -1);
+    }
+}
+
 RT_SUITE(hf_config) {
     RT_TEST(configurations_are_understood);
     RT_TEST(configurations_are_refused_with_a_reason);
     RT_TEST(harmless_variants_are_accepted);
+    RT_TEST(ids_of_the_family_stay_within_the_vocabulary);
 }

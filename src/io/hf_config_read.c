@@ -150,7 +150,8 @@ static rt_status read_options(const rt_json *root, rt_model_config *c, rt_error 
     return RT_OK;
 }
 
-/* An id, null, or a list of ids whose first is the one that is written; -1 stands for none in old files. */
+/* An id, null, or a list of ids whose first is the one that is written; -1 stands for none in old files. An id that the file
+ * does not give is the family's, unless this model's vocabulary ends below it: then there is none. */
 static rt_status read_id(const rt_json *root, const char *key, int64_t fallback, int64_t *id, rt_error *err) {
     rt_json c = at(root, key), list, first;
     *id = c.value ? -1 : fallback;
@@ -160,10 +161,11 @@ static rt_status read_id(const rt_json *root, const char *key, int64_t fallback,
     RT_TRY(rt_json_item(&list, 0, JSON_INTEGER, &first, err));
     return rt_json_as_int(&first, 0, INT32_MAX, id, err);
 }
+static int64_t within(const rt_model_config *c, int64_t id) { return id < c->vocab_size ? id : -1; }
 static rt_status read_ids(const rt_json *root, rt_model_config *c, rt_error *err) {
-    RT_TRY(read_id(root, "bos_token_id", c->arch->bos_id, &c->bos_id, err));
-    RT_TRY(read_id(root, "eos_token_id", c->arch->eos_id, &c->eos_id, err));
-    return read_id(root, "pad_token_id", c->arch->pad_id, &c->pad_id, err);
+    RT_TRY(read_id(root, "bos_token_id", within(c, c->arch->bos_id), &c->bos_id, err));
+    RT_TRY(read_id(root, "eos_token_id", within(c, c->arch->eos_id), &c->eos_id, err));
+    return read_id(root, "pad_token_id", within(c, c->arch->pad_id), &c->pad_id, err);
 }
 
 /* --------------------------------------------------------------------- rope */
