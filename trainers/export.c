@@ -71,6 +71,8 @@ static rt_status print(rt_context *c, const arguments *a, const rt_export_report
     RT_TRY(rt_out_printf(c, err, "  rounding: %lld weights changed; KL from the model %.3g nats; %lld first choices of %lld changed", (long long)r->changed,
                          r->kl, (long long)r->top1_changed, (long long)r->positions));
     if (r->routes) RT_TRY(rt_out_printf(c, err, "; %lld routes of %lld flipped", (long long)r->routes_flipped, (long long)r->routes));
+    if (r->activations != RT_F32)
+        RT_TRY(rt_out_printf(c, err, "\n  (the model itself computes with %s activations, which is part of these differences)", rt_dtype_name(r->activations)));
     return rt_out(c, "\n", 1, err);
 }
 

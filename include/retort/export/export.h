@@ -31,6 +31,7 @@ typedef struct rt_export_report {
     int64_t changed;                 /* weights that rounding changed */
     int64_t kept_f16;                /* q8_0: matrices whose rows are no multiple of 32 */
     int64_t positions;               /* of the probe */
+    rt_dtype activations;            /* of the model's residual stream, which it was run with; the export was run with f32 */
     double kl;                       /* mean KL(model || export) in nats, tau 1 */
     int64_t top1_changed;            /* positions whose likeliest token is another */
     int64_t routes, routes_flipped;  /* (position, layer, chosen expert); those the export does not choose */
