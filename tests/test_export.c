@@ -109,6 +109,7 @@ static void check_halves(int64_t experts, rt_dtype t) {
     snprintf(p.from, sizeof p.from, "%.690s", p.to); /* what is half already does not change */
     strcat(p.to, "-again");
     RT_OK_OR_FAIL(export_as(&p, t, false, &again, &err));
+    CU_ASSERT_EQUAL(again.activations, t); /* the model's own, which is said beside the differences */
     CU_ASSERT_TRUE(again.changed == 0 && same_file(in(p.from, "model.safetensors"), in(p.to, "model.safetensors")));
 }
 static void halves_are_rounded_to_nearest_even(void) {

@@ -106,8 +106,8 @@ rt_status rt_export_model(const char *source, const char *out, const rt_export_o
     snprintf(manifest, sizeof manifest, "%s/MANIFEST.json", source);
     if (rt_file_exists(manifest)) RT_TRY(rt_checkpoint_verify(source, err));
     RT_TRY(rt_frozen_open(&model, source, RT_ACTIVATIONS_STORED, err));
-    r->activations = model.precision.act[rt_role_residual];
     rt_status s = o.gguf ? rt_export_as_gguf(&model, out, &o, r, err) : as_folder(&model, out, &o, r, err);
+    r->activations = model.precision.act[rt_role_residual];
     rt_frozen_close(&model);
     return s;
 }
