@@ -7,6 +7,7 @@
 #include <retort/io/checkpoint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 
 static const char *text_at(const rt_buf *b) { return b->data ? b->data : ""; }
 static int64_t lines(const char *text) {
@@ -256,6 +257,22 @@ static void checkpoints_are_verified(void) {
     rt_run_free(&r);
 }
 
+/* The limit is inherited by what is started, and only its soft half is lowered, so that it can be raised again. */
+static void a_limit_on_file_sizes_is_an_error_with_a_name(void) {
+    struct rlimit was, low;
+    char out[1024];
+    snprintf(out, sizeof out, "%s/data", rt_test_dir());
+    CU_ASSERT_EQUAL(getrlimit(RLIMIT_FSIZE, &was), 0);
+    low = (struct rlimit){20000, was.rlim_max};
+    CU_ASSERT_EQUAL(setrlimit(RLIMIT_FSIZE, &low), 0);
+    rt_started started = RT_PROGRAM_START("data", "synth", "--out", out, "--bytes", "256KiB", "--seed", "7", "--vocab", "300");
+    CU_ASSERT_EQUAL(setrlimit(RLIMIT_FSIZE, &was), 0);
+    rt_run r = rt_program_end(&started);
+    CU_ASSERT_EQUAL(r.code, 5);
+    RT_CHECK(r.err.data && strstr(r.err.data, "cannot write: File too large"), "stderr: %s", r.err.data ? r.err.data : "nothing");
+    rt_run_free(&r);
+}
+
 RT_SUITE(program) {
     RT_TEST(checkpoints_are_verified);
     RT_TEST(errors_are_one_line_and_name_the_nearest);
@@ -267,4 +284,5 @@ RT_SUITE(program) {
     RT_TEST(what_cannot_be_written_is_an_error);
     RT_TEST(encode_equals_hugging_face);
     RT_TEST(models_are_shown);
+    RT_TEST(a_limit_on_file_sizes_is_an_error_with_a_name);
 }

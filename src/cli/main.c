@@ -137,6 +137,7 @@ int main(int argc, char **argv) {
     rt_context c = {
         .arena = &arena, .out = stdout, .terminal = isatty(STDOUT_FILENO), .colour = rt_console_colour(STDOUT_FILENO)};
     signal(SIGPIPE, SIG_IGN); /* a run must not die because whoever watched its log has gone */
+    signal(SIGXFSZ, SIG_IGN); /* a file beyond the limit of its size is one that cannot be written: an error with its name */
     rt_console_open();
     rt_status s = dispatch(&c, argc - 1, (const char *const *)argv + 1, &err);
     s = finish(&c, s, &err);
