@@ -1,6 +1,7 @@
 /* test_upcycle.c - experts from a dense model: the function is kept, whole copies are chosen, slices are what they say, noise
  * is as large as asked for. Its rounding: test_upcycle_rounding.c; runs from such a start: test_start.c. */
 #include "harness.h"
+#include "kernels/gemm.h"
 #include "small_mixture.h"
 #include <retort/base/rng.h>
 #include <retort/infer/frozen.h>
@@ -100,14 +101,15 @@ static void a_llama_keeps_its_function(void) { the_function_is_kept("llama"); }
 static void a_mistral_keeps_its_function(void) { the_function_is_kept("mistral"); }
 static void a_qwen3_keeps_its_function(void) { the_function_is_kept("qwen3"); }
 
-/* One whole copy a token: its weight is exactly 1, and the products have the bits of the dense ones. */
+/* One whole copy a token: its weight is exactly 1, and oneDNN's products have the bits of the dense ones. Our own (processors
+ * without AVX-512) sum in the order of k, the dense ones from the residual, the experts' from zero. */
 static void one_whole_copy_has_the_same_bits(void) {
     rt_error err = {0};
     rt_frozen f;
     rt_upcycle u = plan(8, 1, 1);
     const char *folder = small_dense("llama", RT_F32);
     RT_OK_OR_FAIL(rt_frozen_open(&f, folder, RT_ACTIVATIONS_F32, &err));
-    compare(folder, &f.weights, &u, RT_F32, 0);
+    compare(folder, &f.weights, &u, RT_F32, strcmp(rt_gemm_f32_library(), "retort") == 0 ? 3e-6 : 0);
     rt_frozen_close(&f);
 }
 

@@ -1,7 +1,7 @@
 /* gemm.h - one matrix product on the calling thread: C = alpha op(A) op(B) + beta C, row-major, op = 'N' or 'T'.
  *
  * op(A) is [m,k], op(B) [k,n], C [m,n]. This is the tile call under every product of the library (matmul.h cuts the
- * tiles). f32 is oneDNN's where it is built in (RT_ONEDNN), else our own; f64 is our own, because OpenBLAS' dgemm fails
+ * tiles). f32 is oneDNN's where it is built in (RT_ONEDNN) and the processor has AVX-512, else our own; f64 is our own, because OpenBLAS' dgemm fails
  * the test of row invariance. It never starts threads, inside a parallel task or outside, so its bits do not depend on
  * the thread count. beta = 0 does not read C. Any of m, n, k may be 0. C may not overlap A or B. */
 #ifndef RETORT_KERNELS_GEMM_H

@@ -1,10 +1,15 @@
 /* gemm_onednn.c - f32 products through oneDNN: the one file that sees its header.
  *
  * dnnl_sgemm is a plain C call in versions 2 and 3; the primitives, whose API changed, are not needed for it. It cuts
- * work by the number of threads, hence rt_solo. A failure it could report (bad arguments) would be our bug. */
+ * work by the number of threads, hence rt_solo. A failure it could report (bad arguments) would be our bug.
+ *
+ * Only its AVX-512 kernels give a row the same bits whatever rows are beside it. Those for AVX2 do not (2.6.3, set to them: 2605
+ * rows of the suite row_invariance differ), so processors without AVX-512 get our own products: decisions.md, 2. */
 #ifdef RT_ONEDNN
 #include "kernels/gemm.h"
 #include <assert.h>
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <oneapi/dnnl/dnnl.h>
 #include <retort/base/threads.h>
 #include <stdio.h>
@@ -21,6 +26,12 @@
 #endif
 __attribute__((constructor)) static void ignore_environment(void) { (void)dnnl_set_max_cpu_isa(EVERY_ISA); }
 
+static bool invariant_rows(void) {
+    static atomic_int known; /* 0: not asked yet; the answer is the same whoever asks */
+    if (!known) known = (dnnl_get_effective_cpu_isa() & dnnl_cpu_isa_avx512_core) == dnnl_cpu_isa_avx512_core ? 1 : 2;
+    return known == 1;
+}
+
 static void scale_only(int64_t m, int64_t n, float beta, float *c, int64_t ldc) {
     for (int64_t i = 0; i < m; i++)
         for (int64_t j = 0; j < n; j++) c[i * ldc + j] = beta == 0 ? 0 : beta * c[i * ldc + j];
@@ -28,6 +39,10 @@ static void scale_only(int64_t m, int64_t n, float beta, float *c, int64_t ldc) 
 
 void rt_gemm_f32(char ta, char tb, int64_t m, int64_t n, int64_t k, float alpha, const float *a, int64_t lda,
                  const float *b, int64_t ldb, float beta, float *c, int64_t ldc) {
+    if (!invariant_rows()) {
+        rt_gemm_own_f32(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+        return;
+    }
     if (m == 0 || n == 0) return;
     if (k == 0) {
         scale_only(m, n, beta, c, ldc);
@@ -42,6 +57,7 @@ void rt_gemm_f32(char ta, char tb, int64_t m, int64_t n, int64_t k, float alpha,
 
 const char *rt_gemm_f32_library(void) {
     static char text[64]; /* the same text whoever writes it */
+    if (!invariant_rows()) return "retort";
     const dnnl_version_t *v = dnnl_version();
     snprintf(text, sizeof text, "oneDNN %d.%d.%d", v->major, v->minor, v->patch);
     return text;
