@@ -49,6 +49,9 @@ static void q8_0_is_the_definition(void) {
     CU_ASSERT_TRUE(rt_q8_0_store(x, 32, blocks));
     x[0] = 127.0f * 65504;
     CU_ASSERT_FALSE(rt_q8_0_store(x, 32, blocks));
+    for (int i = 0; i < 32; i++) x[i] = 1e-41f; /* one over the scale would be infinite */
+    CU_ASSERT_FALSE(rt_q8_0_store(x, 32, blocks));
+    for (int i = 0; i < 34; i++) CU_ASSERT_EQUAL(blocks[i], 0);
 }
 
 /* --------------------------------------------------------------- round trip */

@@ -14,7 +14,7 @@ bool rt_q8_0_store(const float *x, int64_t n, void *blocks) {
     bool overflow = false;
     for (int64_t b = 0; b < n / RT_Q8_0_BLOCK; b++, x += RT_Q8_0_BLOCK) {
         char *out = (char *)blocks + b * RT_Q8_0_BYTES;
-        float d = largest(x) / 127, inverse = d != 0 ? 1 / d : 0;
+        float d = largest(x) / 127, inverse = d >= 0x1p-126f ? 1 / d : 0; /* a subnormal scale is 0 in f16, and 1 / d beyond f32 */
         rt_f16 scale = rt_f32_to_f16(d);
         overflow |= !isfinite(rt_f16_to_f32(scale));
         memcpy(out, &scale, sizeof scale);
