@@ -30,9 +30,15 @@ static rt_status check_weight(rt_graph *g, rt_node *n, int i, int64_t K) {
     return rt_infer_shape(g, n, B0 + i, 1, (int64_t[]){rt_infer_in(g, n, W0 + i)->dim[0]});
 }
 
-/* Scratch: the panel (or, backward, half weights in f32), then x in f32 if it is half (backward), then bias partial sums. */
+/* The panel [K, O], or, backward, the weights as rows [O, K] in T. */
+static size_t panel_elements(int64_t K, int64_t O) {
+    int64_t forward_size = K * rt_panel_ld(O), backward_size = O * rt_panel_ld(K);
+    return (size_t)(forward_size > backward_size ? forward_size : backward_size);
+}
+
+/* Scratch: the panel, then bias partial sums, then x in T if it is half (backward). */
 static void size_scratch(rt_graph *g, rt_node *n, int64_t N, int64_t K, int64_t O) {
-    size_t size = rt_compute_size(n), panel = rt_align64((size_t)(K * rt_panel_ld(O)) * size);
+    size_t size = rt_compute_size(n), panel = rt_align64(panel_elements(K, O) * size);
     bool constant = true, half = rt_dtype_is_half(n->prec.weight);
     for (int i = 0; i < weight_count(n); i++) constant &= rt_infer_constant(g, n, W0 + i);
     n->cache = constant ? (half ? (size_t)(K * O) * 2 : panel) : 0;
@@ -186,22 +192,27 @@ static void F(rows)(const rt_call *c, int64_t r0, int64_t r1, int worker) {
 
 /* -------------------------------------------------------------- backward */
 
-typedef struct F(block_load) {
-    const rt_tensor *t;
-    T *to;
-} F(block_load);
-static void F(load_block)(void *context, int64_t task, int worker) {
-    (void)worker;
-    const F(block_load) *b = context;
-    int64_t columns = rt_columns(b->t), r0 = task * BLOCK, n = b->t->dim[0] - r0 < BLOCK ? b->t->dim[0] - r0 : BLOCK;
-    F(rt_rows_load)(b->t->dtype, rt_row_ptr(b->t, r0), b->to + r0 * columns, n * columns);
+typedef struct F(back_plan) {
+    const rt_call *c;
+    T *weight; /* [O, rt_panel_ld(K)]: W1..W3 one below the other */
+    T *x;      /* [N, K], of half x */
+    int64_t weight_tasks, x_tasks;
+} F(back_plan);
+static void F(weight_block)(const F(back_plan) * b, int64_t task) {
+    int64_t n0, n1, row, K = b->c->in[X].dim[1], ld = rt_panel_ld(K);
+    const rt_tensor *w = &b->c->in[W0 + find_block(b->c, task, &n0, &n1, &row)];
+    for (int64_t n = n0; n < n1; n++) F(rt_rows_load)(w->dtype, rt_row_ptr(w, n), b->weight + (row + n - n0) * ld, K);
 }
-/* The whole tensor as T: itself, or converted into `to`. */
-static const T *F(whole)(const rt_tensor *t, T *to) {
-    if (t->dtype == RT_T) return t->data;
-    F(block_load) b = {t, to};
-    rt_parallel((t->dim[0] + BLOCK - 1) / BLOCK, F(load_block), &b);
-    return to;
+static void F(x_block)(const F(back_plan) * b, int64_t task) {
+    const rt_tensor *x = &b->c->in[X];
+    int64_t K = x->dim[1], r0 = task * BLOCK, n = x->dim[0] - r0 < BLOCK ? x->dim[0] - r0 : BLOCK;
+    F(rt_rows_load)(x->dtype, rt_row_ptr(x, r0), b->x + r0 * K, n * K);
+}
+static void F(load_task)(void *context, int64_t task, int worker) {
+    const F(back_plan) *b = context;
+    (void)worker;
+    if (task < b->weight_tasks) F(weight_block)(b, task);
+    else F(x_block)(b, task - b->weight_tasks);
 }
 
 typedef struct F(bias_sum) {
@@ -226,23 +237,40 @@ static void F(back_bias)(const rt_call *c, T *partial) {
     }
 }
 
+/* dX = dY [W1;W2;W3]: one product. A weight alone, in T, is used as it lies. */
+static F(rt_product) F(back_rows)(const F(back_plan) * b) {
+    const rt_call *c = b->c;
+    int64_t K = c->in[X].dim[1], O = c->out[0].dim[1];
+    F(rt_product) p = {c->in[X].dim[0], K, O, c->dout[0].data, O, b->weight, rt_panel_ld(K), c->din[X].data, K, !rt_is_fresh(c, X)};
+    if (b->weight_tasks == 0) p.w = c->in[W0].data, p.ldw = K;
+    return p;
+}
+static void F(back_products)(const F(back_plan) * b) {
+    const rt_call *c = b->c;
+    int64_t N = c->in[X].dim[0], K = c->in[X].dim[1], O = c->out[0].dim[1], column = 0;
+    const T *dy = c->dout[0].data, *x = b->x_tasks > 0 ? b->x : c->in[X].data;
+    F(rt_product_set) set = {.count = 0};
+    for (int i = 0; i < WEIGHTS && c->in[W0 + i].data; column += c->in[W0 + i++].dim[0]) {
+        F(rt_product) dw = {N, c->in[W0 + i].dim[0], K, x, K, dy + column, O, c->din[W0 + i].data, K, !rt_is_fresh(c, W0 + i)};
+        if (dw.y) F(rt_set_weights)(&set, &dw);
+    }
+    F(rt_product) dx = F(back_rows)(b);
+    if (dx.y) F(rt_set_rows)(&set, &dx);
+    F(rt_set_run)(&set);
+}
+
 static void F(back)(const rt_call *c) {
     char *s = c->scratch;
-    int64_t N = c->in[X].dim[0], K = c->in[X].dim[1], O = c->out[0].dim[1], column = 0;
-    T *weight = rt_take(&s, (size_t)(K * rt_panel_ld(O)) * sizeof(T));
+    int64_t N = c->in[X].dim[0], K = c->in[X].dim[1], O = c->out[0].dim[1];
+    bool trained = c->din[W0].data || c->din[W0 + 1].data || c->din[W0 + 2].data;
+    F(back_plan) b = {.c = c};
+    b.weight = rt_take(&s, panel_elements(K, O) * sizeof(T));
     T *partial = rt_take(&s, (size_t)((N + BIAS_BLOCK - 1) / BIAS_BLOCK * O) * sizeof(T));
-    const T *dy = c->dout[0].data, *x = NULL;
-    for (int i = 0; i < WEIGHTS && c->in[W0 + i].data; column += c->in[W0 + i++].dim[0]) {
-        const rt_tensor *w = &c->in[W0 + i];
-        if (c->din[X].data) {
-            F(rt_product) dx = {N, K, w->dim[0], dy + column, O, F(whole)(w, weight), K, c->din[X].data, K, i > 0 || !rt_is_fresh(c, X)};
-            F(rt_rows_product)(&dx);
-        }
-        if (!c->din[W0 + i].data) continue;
-        if (!x) x = F(whole)(&c->in[X], (T *)s);
-        F(rt_product) dw = {N, w->dim[0], K, x, K, dy + column, O, c->din[W0 + i].data, K, !rt_is_fresh(c, W0 + i)};
-        F(rt_weights_product)(&dw);
-    }
+    b.x = (T *)(void *)s;
+    if (c->din[X].data && (c->in[W0 + 1].data || c->in[W0].dtype != RT_T)) b.weight_tasks = c->node->prepare_tasks;
+    if (trained && c->in[X].dtype != RT_T) b.x_tasks = (N + BLOCK - 1) / BLOCK;
+    rt_parallel(b.weight_tasks + b.x_tasks, F(load_task), &b);
+    F(back_products)(&b);
     if (c->din[RESIDUAL].data) rt_add_gradient(c, RESIDUAL, &c->dout[0]);
     F(back_bias)(c, partial);
 }
