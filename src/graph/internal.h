@@ -21,6 +21,7 @@ typedef struct rt_value {
     int d_from;           /* step that first adds to the gradient: overwrites it, or it is cleared right before; -1: never */
     int tile_step;        /* step of the chain inside which alone the value lives, or -1 */
     size_t tile_at;       /* its place in a worker's tile memory */
+    rt_dtype tile_dtype;  /* what it is there: half values stay in f32 once rounded, so that nobody converts them */
 } rt_value;
 
 typedef enum rt_kind { RT_FORWARD, RT_REPLAY, RT_BACKWARD } rt_kind;
@@ -66,6 +67,7 @@ struct rt_graph {
     rt_buffer *buffers;
     int n_buffers, cap_buffers;
     void **scratch; /* per entry of order */
+    bool *handed;   /* per entry of order: the entry before hands its columns on to this one */
     void *memory;
     size_t memory_bytes, worker_scratch;
     /* caches of packed constant weights, per node */
@@ -95,5 +97,6 @@ rt_status rt_graph_nomem(rt_graph *g, rt_error *err);
 /* profile.c; all but the first only with a profile. */
 int64_t rt_profile_now(void); /* nanoseconds */
 void rt_profile_part(rt_graph *g, int node, int64_t since);
+void rt_profile_move(rt_graph *g, int from, int to, int64_t since); /* what `to` did inside `from` */
 void rt_profile_step(rt_graph *g, const rt_step *s, int64_t since);
 #endif

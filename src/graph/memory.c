@@ -105,6 +105,16 @@ static int last_reader(const rt_graph *g, const rt_step *s, int id) {
     }
     return last;
 }
+/* Entry i of step t takes the columns of the entry before, whose output nobody else reads. */
+static bool takes_columns(const rt_graph *g, const rt_step *s, int t, int i) {
+    const rt_node *maker = &g->nodes[g->order[s->first + i - 1]], *taker = &g->nodes[g->order[s->first + i]];
+    int id = maker->out[0].id, readers = 0;
+    bool able = (maker->op->flags & RT_OP_COLUMNS) && taker->op->forward_columns && taker->unit > 0 && taker->unit * taker->parts <= RT_COLUMNS_MAX;
+    if (!able || taker->in[0].id != id || g->values[id].tile_step != t) return false;
+    for (int j = 0; j < g->n_nodes; j++)
+        for (int k = 0; g->used[j] && k < g->nodes[j].op->n_in; k++) readers += g->nodes[j].in[k].id == id;
+    return readers == 1;
+}
 /* Places the values that live only in step t; their times are the positions in the chain. */
 static rt_status place_tiles(rt_graph *g, int t, const lives *life, rt_error *err) {
     rt_step *s = &g->steps[t];
@@ -119,10 +129,12 @@ static rt_status place_tiles(rt_graph *g, int t, const lives *life, rt_error *er
             rt_value *v = &g->values[id];
             if (!lives_in_chain(g, v, &life[id])) continue;
             v->tile_step = t;
-            size_t row = rt_tensor_bytes(&v->t) / (size_t)v->t.dim[0];
+            v->tile_dtype = rt_dtype_is_half(v->t.dtype) ? RT_F32 : v->t.dtype;
+            size_t row = (size_t)(rt_tensor_count(&v->t) / v->t.dim[0]) * rt_dtype_size(v->tile_dtype);
             b[count++] = (rt_buffer){(row * (size_t)s->tile_rows + ALIGN - 1) / ALIGN * ALIGN, 0, i, last_reader(g, s, id), NULL, &v->tile_at};
         }
     }
+    for (int i = 1; i < s->count; i++) g->handed[s->first + i] = takes_columns(g, s, t, i);
     s->tile_bytes = rt_graph_pack(b, count);
     for (int i = 0; i < count; i++) *b[i].tile = b[i].at;
     rt_free(b);

@@ -122,8 +122,9 @@ rt_status rt_graph_schedule(rt_graph *g, rt_error *err) {
     g->order = rt_arena_alloc(&g->arena, 3 * n * sizeof *g->order);
     g->steps = rt_arena_alloc(&g->arena, 3 * n * sizeof *g->steps);
     g->scratch = rt_arena_alloc(&g->arena, 3 * n * sizeof *g->scratch);
+    g->handed = rt_arena_alloc(&g->arena, 3 * n);
     bool *value_flag = rt_arena_alloc(&g->arena, values), *again = rt_arena_alloc(&g->arena, n);
-    if (!g->used || !g->back || !g->order || !g->steps || !g->scratch || !value_flag || !again) return rt_graph_nomem(g, err);
+    if (!g->used || !g->back || !g->order || !g->steps || !g->scratch || !g->handed || !value_flag || !again) return rt_graph_nomem(g, err);
     find_used(g, value_flag);
     find_live(g);
     keep_across_segments(g);

@@ -23,7 +23,7 @@ static void forward_rows(const rt_call *c, int64_t r0, int64_t r1, int worker) {
     else {
         float *row = rt_scratch(worker);
         rt_rows_load_f32(x->dtype, rt_row_ptr(x, r0), row, count);
-        over = rt_rows_store_f32(y->dtype, row, rt_row_ptr(y, r0), count);
+        over = rt_store_f32(c, y, row, rt_row_ptr(y, r0), count);
     }
     if (over) rt_call_overflow(c, y);
 }

@@ -14,6 +14,7 @@
 
 enum { WEIGHTS = RT_LINEAR_WEIGHTS, X = RT_LINEAR_X, RESIDUAL = RT_LINEAR_RESIDUAL, W0 = RT_LINEAR_W, B0 = RT_LINEAR_BIAS, INPUTS = RT_LINEAR_INPUTS,
        BLOCK = 128, BIAS_BLOCK = 64, COLUMNS_LD = RT_TILE_COLUMNS + 16 /* see rt_panel_ld */ };
+_Static_assert((int)RT_COLUMNS_MAX == (int)RT_TILE_COLUMNS, "a block holds what is handed on");
 
 static int weight_count(const rt_node *n) {
     int count = 0;
@@ -116,7 +117,7 @@ static void backward(const rt_call *c) { RT_BY_TYPE(c, back, c); }
 
 const rt_op rt_op_linear = {.name = "linear", .n_in = INPUTS, .n_out = 1,
                             .optional = RT_IN(RESIDUAL) | RT_IN(W0 + 1) | RT_IN(W0 + 2) | RT_IN(B0) | RT_IN(B0 + 1) | RT_IN(B0 + 2),
-                            .row_in = RT_IN(X) | RT_IN(RESIDUAL), .diff = (1u << INPUTS) - 1,
+                            .row_in = RT_IN(X) | RT_IN(RESIDUAL), .diff = (1u << INPUTS) - 1, .flags = RT_OP_COLUMNS,
                             .overwrites = RT_IN(X) | RT_IN(RESIDUAL) | RT_IN(W0) | RT_IN(W0 + 1) | RT_IN(W0 + 2),
                             .saves = RT_IN(X) | RT_IN(W0) | RT_IN(W0 + 1) | RT_IN(W0 + 2), .infer = infer, .prepare = prepare,
                             .forward_rows = forward_rows, .forward = rt_linear_few, .backward = backward};
@@ -165,29 +166,62 @@ static void *F(columns_at)(const rt_tensor *t, int64_t row, int64_t c0) { return
 static void F(load_columns)(const rt_tensor *t, int64_t r0, int64_t rows, int64_t c0, int64_t n, T *to, int64_t ld) {
     for (int64_t i = 0; i < rows; i++) F(rt_rows_load)(t->dtype, F(columns_at)(t, r0 + i, c0), to + i * ld, n);
 }
-static void F(store_columns)(const rt_call *c, int64_t r0, int64_t rows, int64_t c0, int64_t n, const T *from, int64_t ld) {
-    const rt_tensor *t = &c->out[0];
+
+/* One tile of rows. */
+typedef struct F(rows_call) {
+    const rt_call *c;
+    int64_t r0, n;
+    const T *x, *bias;
+    void *scratch;
+    T *y; /* a block of columns, where these do not go straight into the output */
+} F(rows_call);
+/* Columns c0..c0+columns of x W + residual + bias, before rounding. */
+static void F(block)(const F(rows_call) * t, int64_t c0, int64_t columns, T *y, int64_t ld) {
+    const rt_call *c = t->c;
+    const rt_tensor *residual = &c->in[RESIDUAL];
+    int64_t K = c->in[X].dim[1];
+    if (residual->data) F(load_columns)(residual, t->r0, t->n, c0, columns, y, ld);
+    F(rt_product) p = {t->n, columns, K, t->x, K, F(panel_of)(c) + c0, rt_panel_ld(c->out[0].dim[1]), y, ld, residual->data != NULL};
+    F(rt_rows_range)(&p, 0, t->n, t->scratch);
+    for (int64_t i = 0; t->bias && i < t->n; i++) F(rt_rows)()->add(y + i * ld, t->bias + c0, y + i * ld, columns);
+}
+static void F(store_rows)(const F(rows_call) * t) {
+    const rt_tensor *out = &t->c->out[0];
+    bool direct = out->dtype == RT_T, overflow = false;
+    int64_t O = out->dim[1];
+    for (int64_t c0 = 0; c0 < O; c0 += RT_TILE_COLUMNS) {
+        int64_t columns = O - c0 < RT_TILE_COLUMNS ? O - c0 : RT_TILE_COLUMNS, ld = direct ? O : COLUMNS_LD;
+        T *y = direct ? F(columns_at)(out, t->r0, c0) : t->y;
+        F(block)(t, c0, columns, y, ld);
+        for (int64_t i = 0; i < t->n; i++) overflow |= F(rt_store)(t->c, out, y + i * ld, F(columns_at)(out, t->r0 + i, c0), columns);
+    }
+    if (overflow) rt_call_overflow(t->c, out);
+}
+/* Blocks with the same columns of each part, a few rows of them rounded and handed on while they are in the first cache. */
+static void F(hand_rows_on)(const F(rows_call) * t) {
+    const rt_tensor *out = &t->c->out[0];
+    int64_t parts = rt_call_parts(t->c), unit = rt_call_unit(t->c), width = out->dim[1] / parts, step = RT_TILE_COLUMNS / (parts * unit) * unit;
     bool overflow = false;
-    for (int64_t i = 0; i < rows; i++) overflow |= F(rt_rows_store)(t->dtype, from + i * ld, F(columns_at)(t, r0 + i, c0), n);
-    if (overflow) rt_call_overflow(c, t);
+    for (int64_t c0 = 0; c0 < width; c0 += step) {
+        int64_t n = width - c0 < step ? width - c0 : step;
+        for (int64_t p = 0; p < parts; p++) F(block)(t, p * width + c0, n, t->y + p * n, COLUMNS_LD);
+        for (RT_HOT_ROWS(r, 0, t->n)) {
+            rt_columns_made made = {t->y + r * COLUMNS_LD, COLUMNS_LD, t->r0 + r, t->r0 + rt_hot_end(r, t->n), c0, n};
+            for (int64_t i = r; i < rt_hot_end(r, t->n); i++) overflow |= F(rt_round)(t->c->node->prec.out, t->y + i * COLUMNS_LD, parts * n);
+            rt_call_hand_on(t->c, &made);
+        }
+    }
+    if (overflow) rt_call_overflow(t->c, out);
 }
 
 static void F(rows)(const rt_call *c, int64_t r0, int64_t r1, int worker) {
     char *s = rt_scratch(worker);
-    const rt_tensor *residual = &c->in[RESIDUAL];
-    bool direct = c->out[0].dtype == RT_T;
-    int64_t n = r1 - r0, K = c->in[X].dim[1], O = c->out[0].dim[1], panel_ld = rt_panel_ld(O), ld = direct ? O : COLUMNS_LD;
-    void *scratch = rt_take(&s, F(rt_rows_scratch)(K));
-    const T *x = F(rt_tile_in)(&c->in[X], r0, n, &s), *bias = F(bias_row)(c, &s);
-    for (int64_t c0 = 0; c0 < O; c0 += RT_TILE_COLUMNS) {
-        int64_t columns = O - c0 < RT_TILE_COLUMNS ? O - c0 : RT_TILE_COLUMNS;
-        T *y = direct ? F(columns_at)(&c->out[0], r0, c0) : (T *)(void *)s;
-        if (residual->data) F(load_columns)(residual, r0, n, c0, columns, y, ld);
-        F(rt_product) p = {n, columns, K, x, K, F(panel_of)(c) + c0, panel_ld, y, ld, residual->data != NULL};
-        F(rt_rows_range)(&p, 0, n, scratch);
-        for (int64_t i = 0; bias && i < n; i++) F(rt_rows)()->add(y + i * ld, bias + c0, y + i * ld, columns);
-        if (!direct) F(store_columns)(c, r0, n, c0, columns, y, ld);
-    }
+    F(rows_call) t = {.c = c, .r0 = r0, .n = r1 - r0, .scratch = rt_take(&s, F(rt_rows_scratch)(c->in[X].dim[1]))};
+    t.x = F(rt_tile_in)(&c->in[X], r0, t.n, &s);
+    t.bias = F(bias_row)(c, &s);
+    t.y = (T *)(void *)s;
+    if (c->next) F(hand_rows_on)(&t);
+    else F(store_rows)(&t);
 }
 
 /* -------------------------------------------------------------- backward */
