@@ -51,8 +51,10 @@ static void F(columns)(const rt_call *c, const rt_columns_made *made) {
     bool overflow = false;
     for (int64_t r = made->r0; r < made->r1; r++) {
         T *x = (T *)made->x + (r - made->r0) * made->ld;
-        F(rt_rows)()->swiglu(x, x + made->n, x, made->n); /* element by element: in place */
-        overflow |= F(rt_store)(c, y, x, (char *)rt_row_ptr(y, r) + (size_t)made->c0 * rt_dtype_size(y->dtype), made->n);
+        void *to = (char *)rt_row_ptr(y, r) + (size_t)made->c0 * rt_dtype_size(y->dtype);
+        T *a = y->dtype == RT_T ? to : x; /* element by element: may overwrite what it reads */
+        F(rt_rows)()->swiglu(x, x + made->n, a, made->n);
+        overflow |= F(rt_store)(c, y, a, to, made->n);
     }
     if (overflow) rt_call_overflow(c, y);
 }
