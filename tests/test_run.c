@@ -87,7 +87,11 @@ static void tracing_changes_no_weight(void) { NO_DIFFERENCE("state.json", "run.t
 /* state.json holds which evaluation was the best. */
 static void evaluation_changes_nothing(void) { NO_DIFFERENCE("state.json", "run.eval_every=1"); }
 static void saving_and_the_console_change_nothing(void) { NO_DIFFERENCE(NULL, "run.save_every=1", "run.log_every=1", "run.keep=1"); }
-static void packing_memory_changes_no_bit(void) { NO_DIFFERENCE(NULL, "teacher.pack_budget=1"); }
+static void packing_memory_changes_no_bit(void) {
+    NO_DIFFERENCE(NULL, "teacher.pack_budget=1");
+    NO_DIFFERENCE(NULL, "teacher.cache_panels=yes");
+    NO_DIFFERENCE("teacher.cache_panels=yes", "teacher.pack_budget=1");
+}
 
 /* ------------------------------------------------------------ accumulation */
 

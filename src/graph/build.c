@@ -126,6 +126,7 @@ void rt_graph_loss(rt_graph *g, rt_ref r, const double *gain) {
     rt_graph_output(g, r);
 }
 void rt_graph_cache_budget(rt_graph *g, int64_t bytes) { g->cache_budget = bytes; }
+void rt_graph_cache_panels(rt_graph *g) { g->cache_panels = true; }
 void rt_graph_sketch(rt_graph *g) { g->sketch = true; }
 void rt_graph_no_chains(rt_graph *g) { g->no_chains = true; }
 void rt_graph_few_rows(rt_graph *g) { g->few_rows = true; }
@@ -193,6 +194,7 @@ const rt_tensor *rt_infer_in(const rt_graph *g, const rt_node *n, int k) { retur
 const rt_pieces *rt_infer_pieces(const rt_graph *g, const rt_node *n, int k) { return g->values[n->in[k].id].pieces; }
 bool rt_infer_constant(const rt_graph *g, const rt_node *n, int k) { return g->values[n->in[k].id].leaf == RT_LEAF_CONSTANT; }
 bool rt_infer_state(const rt_graph *g, const rt_node *n, int k) { return g->values[n->in[k].id].leaf == RT_LEAF_STATE; }
+bool rt_infer_cache_panels(const rt_graph *g) { return g->cache_panels; }
 bool rt_infer_few_rows(const rt_graph *g, const rt_node *n) { return g->few_rows && !rt_infer_differentiated(g, n); }
 
 rt_status rt_infer_fail(rt_graph *g, const rt_node *n, rt_status s, const char *format, ...) {

@@ -55,7 +55,7 @@ struct rt_graph {
     int n_values, cap_values, n_nodes, cap_nodes, segment, n_segments;
     bool *recompute; /* per segment */
     int cap_segments;
-    bool planned, train, no_chains, few_rows, sketch;
+    bool planned, train, no_chains, few_rows, cache_panels, sketch;
     bool fresh; /* the gradients of trained parameters are to be overwritten in this run */
     rt_error error;
     /* plan */

@@ -4,7 +4,8 @@
  *
  * Products run on one form of panel, f32 (f64) [K, O] with padded rows: 'N','N' with such a panel is 10 % faster than 'N','T'
  * on the weight as it lies (docs/log.md). `prepare` makes the panel, in blocks of 128 outputs. For constant weights the
- * cache keeps it (f32), or keeps the half weight as [K,O] (the conversion is then straight); the bits are the same.
+ * cache keeps it (f32, or half with rt_graph_cache_panels), or the half weight as [K,O] (the conversion is then straight); the
+ * bits are the same.
  * Few rows, when asked for: linear_few.c. Backward keeps x and W. */
 #ifndef T
 #include "ops/linear.h"
@@ -42,7 +43,8 @@ static void size_scratch(rt_graph *g, rt_node *n, int64_t N, int64_t K, int64_t 
     size_t size = rt_compute_size(n), panel = rt_align64(panel_elements(K, O) * size);
     bool constant = true, half = rt_dtype_is_half(n->prec.weight);
     for (int i = 0; i < weight_count(n); i++) constant &= rt_infer_constant(g, n, W0 + i);
-    n->cache = constant ? (half ? (size_t)(K * O) * 2 : panel) : 0;
+    n->panels = !half || rt_infer_cache_panels(g);
+    n->cache = !constant ? 0 : n->panels ? rt_align64((size_t)(K * rt_panel_ld(O)) * size) : (size_t)(K * O) * 2;
     n->scratch = panel + rt_align64((size_t)((N + BIAS_BLOCK - 1) / BIAS_BLOCK * O) * size);
     if (!constant && n->prec.in != n->prec.acc) n->scratch += rt_align64((size_t)(N * K) * size);
     size_t rows = n->prec.acc == RT_F64 ? rt_rows_scratch_f64(K > O ? K : O) : rt_rows_scratch_f32(K > O ? K : O);
@@ -95,7 +97,7 @@ static void half_block(const rt_call *c, const rt_tensor *w, int64_t n0, int64_t
     int64_t K = w->dim[1], O = c->out[0].dim[1];
     const rt_f16 *natural = (const rt_f16 *)w->data + n0 * K; /* both half types have two bytes */
     rt_panel_from_natural(w->dtype, natural, K, n1 - n0, K, panel + column, ld);
-    for (int64_t k = 0; c->cache && k < K; k++) /* exact: a half number in f32 */
+    for (int64_t k = 0; c->cache && !c->node->panels && k < K; k++) /* exact: a half number in f32 */
         rt_rows_store_f32(w->dtype, panel + k * ld + column, (rt_f16 *)c->cache + k * O + column, n1 - n0);
     done_with(c, w, n0, n1);
 }
@@ -132,17 +134,17 @@ rt_ref rt_linear_residual(rt_graph *g, rt_ref x, rt_ref w, rt_ref residual, rt_p
     return rt_graph_add(g, &rt_op_linear, role, p, NULL, 0, (rt_ref[]){x, residual, w}, 3, NULL);
 }
 #else
-static T *F(panel_of)(const rt_call *c) { return c->cache && c->in[W0].dtype == RT_T ? c->cache : c->scratch; }
+static T *F(panel_of)(const rt_call *c) { return c->cache && c->node->panels ? c->cache : c->scratch; }
 
 static void F(make_block)(const rt_call *c, int64_t task) {
     int64_t n0, n1, column, ld = rt_panel_ld(c->out[0].dim[1]);
-    if (c->cache_ready && rt_dtype_is_half(c->in[W0].dtype)) {
-        half_rows(c, task, c->scratch, ld);
+    if (c->cache_ready) { /* panels: nothing to do */
+        if (!c->node->panels) half_rows(c, task, c->scratch, ld);
         return;
     }
     const rt_tensor *w = &c->in[W0 + find_block(c, task, &n0, &n1, &column)];
-    if (rt_dtype_is_half(w->dtype)) half_block(c, w, n0, n1, column, c->scratch, ld);
-    else if (!c->cache || !c->cache_ready) {
+    if (rt_dtype_is_half(w->dtype)) half_block(c, w, n0, n1, column, (float *)(void *)F(panel_of)(c), ld);
+    else {
         F(rt_transpose)((const T *)w->data + n0 * w->dim[1], w->dim[1], n1 - n0, w->dim[1], F(panel_of)(c) + column, ld);
         done_with(c, w, n0, n1);
     }

@@ -136,7 +136,7 @@ static rt_status open_teacher(rt_standalone *s, rt_error *err) {
     int kind = own && !s->o.teacher ? s->job.projector.kind : RT_PROJECTOR_SHARED;
     RT_TRY(rt_frozen_open(&s->teacher_files, path, native ? RT_ACTIVATIONS_NATIVE : RT_ACTIVATIONS_F32, err));
     RT_TRY(check_tokenizers(s, kind, s->teacher_files.path, err));
-    rt_forward_options f = {.name = "teacher", .windows = s->o.batch, .T = s->o.T, .cache_budget = s->job.teacher.pack_budget};
+    rt_forward_options f = {.name = "teacher", .windows = s->o.batch, .T = s->o.T, .cache_budget = s->job.teacher.pack_budget, .cache_panels = s->job.teacher.cache_panels};
     RT_TRY(rt_forward_open(&s->teacher, &s->teacher_files.weights, &s->teacher_files.precision, &f, err));
     return open_projector(s, kind, err);
 }

@@ -31,7 +31,7 @@ static rt_status plan_teacher(rt_trainer *t, rt_error *err) {
     const rt_job *job = t->job;
     if (!job->teacher.path) return RT_OK;
     RT_TRY(rt_hf_content_hash(t->teacher_files.files, &t->teacher_hash, err));
-    rt_forward_options o = {.name = "teacher", .windows = job->data.batch, .T = job->data.sequence_length, .cache_budget = job->teacher.pack_budget};
+    rt_forward_options o = {.name = "teacher", .windows = job->data.batch, .T = job->data.sequence_length, .cache_budget = job->teacher.pack_budget, .cache_panels = job->teacher.cache_panels};
     return rt_forward_open(&t->teacher, &t->teacher_files.weights, &t->teacher_files.precision, &o, err);
 }
 

@@ -54,6 +54,9 @@ void rt_graph_loss(rt_graph *g, rt_ref scalar, const double *gain);
 /* --------------------------------------------------------------------- run */
 /* Memory for packed constant weights, in bytes (default 0 = unlimited); what does not fit is packed on the fly. */
 void rt_graph_cache_budget(rt_graph *g, int64_t bytes);
+/* Before adding nodes: constant half weights are cached as the products read them, in f32: twice the bytes of the cache, and no
+ * conversion in any run. The same bits. */
+void rt_graph_cache_panels(rt_graph *g);
 /* Before planning: the plan is made and measured (rt_graph_stats_get) but takes no memory, and the graph cannot run. */
 void rt_graph_sketch(rt_graph *g);
 rt_status rt_graph_plan(rt_graph *g, bool train, rt_error *err) RT_NODISCARD;

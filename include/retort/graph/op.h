@@ -78,6 +78,7 @@ struct rt_node {
     size_t scratch, worker_scratch, cache;
     int64_t prepare_tasks, rows;
     int64_t parts, unit; /* forward_columns: how many equal parts input 0 has, and of what its columns come in multiples; 0: does not apply */
+    bool panels;        /* the cache holds what the products read */
     bool few;           /* the kernels for few rows: `forward` runs, also where there is forward_rows */
     const char *kernel; /* static text, for printing */
 };
@@ -93,6 +94,7 @@ const rt_tensor *rt_infer_in(const rt_graph *g, const rt_node *n, int k); /* sha
 bool rt_infer_constant(const rt_graph *g, const rt_node *n, int k);      /* a weight that never changes: may be cached */
 const rt_pieces *rt_infer_pieces(const rt_graph *g, const rt_node *n, int k); /* NULL: the input has data */
 bool rt_infer_state(const rt_graph *g, const rt_node *n, int k);         /* it may be written in place */
+bool rt_infer_cache_panels(const rt_graph *g);                            /* caches hold f32, whatever the weights are */
 bool rt_infer_few_rows(const rt_graph *g, const rt_node *n);              /* the kernels for few rows are wanted */
 bool rt_infer_differentiated(const rt_graph *g, const rt_node *n);       /* some input leads to a trained parameter: backward may run */
 /* Refusals. The first names both sides: "student.layers.3.ffn_norm (rmsnorm): input 0 is f32, the contract says bf16; ..." */

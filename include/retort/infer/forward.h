@@ -15,6 +15,7 @@ typedef struct rt_forward_options {
     const char *name;       /* "teacher": first word of roles and errors */
     int64_t windows, T;     /* shape of the batches */
     int64_t cache_budget;   /* bytes for packed weights; 0: unlimited */
+    bool cache_panels;      /* rt_graph_cache_panels: packed weights in f32 */
     bool variable;          /* the weights change between runs */
     bool sketch;            /* rt_graph_sketch: only to be measured */
 } rt_forward_options;
