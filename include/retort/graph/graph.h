@@ -96,6 +96,14 @@ typedef struct rt_graph_work {
 } rt_graph_work;
 /* After planning: every node, in the order of rt_graph_costs; nothing where it does not run. */
 void rt_graph_works(const rt_graph *g, void (*fn)(void *context, const rt_graph_work *w), void *context);
+/* What lies in the arena while it is fullest: fn for each buffer, by the node that makes the value (or whose scratch it is). */
+typedef enum rt_held { RT_HELD_VALUE, RT_HELD_GRADIENT, RT_HELD_SCRATCH } rt_held;
+typedef struct rt_graph_moment {
+    int64_t bytes;     /* of all buffers then; gaps between them are in rt_graph_stats.arena_bytes only */
+    const char *role;  /* of the step's first node; "" in an empty plan */
+    const char *phase; /* "forward", "again", "backward" */
+} rt_graph_moment;
+rt_graph_moment rt_graph_fullest(const rt_graph *g, void (*fn)(void *context, const char *role, rt_held what, int64_t bytes), void *context);
 /* Calls fn for every trained parameter that no loss reaches. */
 void rt_graph_unreached(const rt_graph *g, void (*fn)(void *context, const char *name), void *context);
 /* Before adding nodes: products use the kernels for few rows, which read the weights once, as they lie. Their sums run in another
