@@ -152,9 +152,9 @@ void rt_run_profile_text(const rt_run_profile *p, rt_buf *out) {
     put_line(&all, out);
     put_beside(p, "evaluation", RT_PHASE_EVALUATION, p->evaluation, out);
     put_beside(p, "checkpoint", RT_PHASE_CHECKPOINT, (rt_work){0}, out);
-    rt_buf_puts(out, "\nlimit: the longer of flops / product rate and bytes / copy rate; reached: limit / time,\n"
-                     "in %. Above 100: panels beat the product rate, or the bytes were in a cache still;\n"
-                     "caches: most of what is read and written lives in tiles of rows.\n");
+    rt_buf_puts(out, "\nlimit: the longer of flops / product rate and bytes / copy rate; reached: limit /\n"
+                     "time, in %. Above 100: panels beat the product rate, or the bytes were in a\n"
+                     "cache; caches: most of what is read and written lives in tiles of rows.\n");
     put_memory(&p->memory, out);
     put_held(p, out);
 }
