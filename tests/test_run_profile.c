@@ -155,6 +155,28 @@ static void one_step_is_not_counted(void) {
     rt_buf_free(&table);
 }
 
+/* Stopped in the projector's fitting nothing has begun: no table, no record, the error as it was. Stopped before the first step: a table. */
+static void interrupted(const char *projector, bool table) {
+    static const volatile sig_atomic_t stop = 1;
+    static rt_run_result result;
+    char out[512];
+    rt_buf text = {0};
+    rt_error err = {0};
+    rt_job job;
+    RT_TINY_JOB(&job, fresh(out), projector);
+    CU_ASSERT_EQUAL(rt_run(&job, &(rt_run_options){.command = "distill", .stop = &stop, .profile = &text}, &result, &err), RT_E_INTERRUPTED);
+    RT_CHECK(strstr(err.text, "interrupted") != NULL, "%s", err.text);
+    json_t *records = rt_log_records(out, "profile");
+    RT_CHECK((text.size > 0) == table && (json_array_size(records) == 1) == table, "%s: %zu bytes of table, %zu records", projector, text.size, json_array_size(records));
+    json_decref(records);
+    rt_buf_free(&text);
+    rt_job_free(&job);
+}
+static void an_interrupted_run_has_a_profile(void) {
+    interrupted("projector.kind=factored", false);
+    interrupted("projector.kind=shared", true);
+}
+
 /* --------------------------------------------------------------------- faults */
 
 /* The n-th allocation fails, for every n: an error, and nothing is lost. */
@@ -191,5 +213,6 @@ RT_SUITE(run_profile) {
     RT_TEST(the_memory_is_the_trainers);
     RT_TEST(the_table_names_every_part);
     RT_TEST(one_step_is_not_counted);
+    RT_TEST(an_interrupted_run_has_a_profile);
     RT_TEST(memory_runs_out);
 }

@@ -136,8 +136,9 @@ static rt_status run(rt_run_state *r, rt_error *err) {
     return s;
 }
 
-/* Also of a run that was interrupted. The rates once more when the run's memory is free again. */
+/* Also of a run that was interrupted, unless before its first step. The rates once more when the run's memory is free again. */
 static rt_status report_profile(rt_run_state *r, rt_error *err) {
+    if (!rt_run_profile_began(r->profile)) return RT_OK;
     RT_TRY(rt_run_profile_end(r->profile, r->t, err));
     rt_trainer_close(r->t);
     r->t = NULL;

@@ -239,7 +239,7 @@ static bool keep_names(rt_run_profile *p) {
     return kept;
 }
 rt_status rt_run_profile_end(rt_run_profile *p, const rt_trainer *t, rt_error *err) {
-    if (!p || !p->hold) return RT_OK; /* it never began */
+    if (!rt_run_profile_began(p)) return RT_OK;
     const rt_student *s = &t->student;
     p->memory = (rt_profile_memory){
         .weights = (int64_t)s->weights.block_bytes, .masters = (int64_t)s->master.block_bytes, .gradients = (int64_t)s->grads.block_bytes,

@@ -68,6 +68,7 @@ void rt_run_profile_after(rt_run_profile *p, const rt_trainer *t, const rt_step_
 void rt_run_profile_evaluated(rt_run_profile *p, const rt_trainer *t, const rt_evaluation *v);
 rt_status rt_run_profile_end(rt_run_profile *p, const rt_trainer *t, rt_error *err) RT_NODISCARD;
 rt_status rt_run_profile_rates(rt_run_profile *p, rt_error *err) RT_NODISCARD;
+static inline bool rt_run_profile_began(const rt_run_profile *p) { return p && p->hold; }
 static inline rt_phases *rt_run_profile_phases(rt_run_profile *p) { return p ? &p->phases : NULL; }
 
 /* run_profile_report.c. Seconds that the work takes at least, and what sets them: "products", "memory"; "caches" where most of what is
