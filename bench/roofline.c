@@ -32,7 +32,8 @@ static void put(const bench_role *r, const point *p) {
     else printf(" |");
     if (r->bytes > 0) printf(" %.1f |", 1e-6 * r->bytes);
     else printf(" |");
-    if (p->limit > 0 && strcmp(p->set_by, "caches") != 0) printf(" %.2f | %s | %.2f | %.0f %% |\n", 1e3 * p->limit, p->set_by, 1e3 * p->seconds, 100 * p->reached);
+    if (p->limit > 0 && strcmp(p->set_by, "caches") != 0)
+        printf(" %.2f | %s | %.2f | %.0f %% |\n", 1e3 * p->limit, p->set_by, 1e3 * p->seconds, 100 * p->reached);
     else printf(" | %s | %.2f | |\n", p->set_by, 1e3 * p->seconds);
 }
 
@@ -41,8 +42,8 @@ void bench_roofline(const bench *b, const bench_roles *r, double copy_rate) {
     bench_role all = {.name = "a step"};
     point sum = {.set_by = ""};
     for (int i = 0; i < b->rounds; i++) product[i] = b->round[i].rate[BENCH_PRODUCT], others[i] = b->round[i].others;
-    printf("Products %.1f GFLOP/s, copying %.1f GB/s; medians of %d steps, others used %.1f %% of the processors.\n\n", bench_median(product, b->rounds), copy_rate,
-           b->rounds, 100 * bench_median(others, b->rounds));
+    printf("Products %.1f GFLOP/s, copying %.1f GB/s; medians of %d steps, others used %.1f %% of the processors.\n\n", bench_median(product, b->rounds),
+           copy_rate, b->rounds, 100 * bench_median(others, b->rounds));
     printf("| role | GFLOP | MB | limit, ms | set by | measured, ms | reached |\n|---|---|---|---|---|---|---|\n");
     for (int i = 0; i < r->count; i++) {
         int at = (i + 1) % r->count; /* what is outside the tapes comes first there */

@@ -121,7 +121,8 @@ static void the_fullest_moment_is_counted(void) {
     rt_graph_moment m = rt_graph_fullest(g, look, &s);
     int64_t values = 2 * rounded(4 * N * 2 * F); /* of wide: what it reads and what it writes */
     RT_CHECK(strcmp(m.role, "chain.wide") == 0 && strcmp(m.phase, "forward") == 0, "fullest in %s of %s", m.phase, m.role);
-    RT_CHECK(m.bytes == values && s.all == values && s.of[RT_HELD_VALUE] == values && !s.strange, "%lld bytes, %lld of values; counted %lld", (long long)m.bytes,
+    RT_CHECK(m.bytes == values && s.all == values && s.of[RT_HELD_VALUE] == values && !s.strange, "%lld bytes, %lld of values; counted %lld",
+        (long long)m.bytes,
              (long long)s.of[RT_HELD_VALUE], (long long)values);
     CU_ASSERT_TRUE(m.bytes <= rt_graph_stats_get(g).arena_bytes);
     rt_graph_free(g);
@@ -130,20 +131,24 @@ static void the_fullest_moment_is_counted(void) {
 static void gradients_and_scratch_are_told_apart(void) {
     static float weight[D * D], d_weight[D * D];
     rt_error err = {0};
-    rt_tensor x = rt_tensor_2d(RT_F32, NULL, N, D), w = rt_tensor_2d(RT_F32, weight, D, D), d = rt_tensor_2d(RT_F32, d_weight, D, D), valid = rt_tensor_1d(RT_I32, NULL, N);
+    rt_tensor x = rt_tensor_2d(RT_F32, NULL, N, D), w = rt_tensor_2d(RT_F32, weight, D, D), d = rt_tensor_2d(RT_F32, d_weight, D, D),
+        valid = rt_tensor_1d(RT_I32, NULL, N);
     rt_prec p = rt_prec_uniform(RT_F32), z = {RT_F32, RT_NONE, RT_F32, RT_F32, RT_F32};
     static const double gain = 1;
     rt_graph *g = rt_graph_new("chain");
     rt_graph_sketch(g);
-    rt_ref in = rt_graph_input(g, "x", &x), weights = rt_graph_param(g, "w", &w, &d), h = rt_linear(g, rt_linear(g, in, weights, p, "first"), weights, p, "second");
+    rt_ref in = rt_graph_input(g, "x", &x), weights = rt_graph_param(g, "w", &w, &d), h = rt_linear(g, rt_linear(g, in, weights, p, "first"), weights, p,
+        "second");
     rt_graph_loss(g, rt_router_z(g, h, rt_graph_input(g, "valid", &valid), z, "z"), &gain);
     RT_OK_OR_FAIL(rt_graph_plan(g, true, &err));
     seen s = {0};
     rt_graph_moment m = rt_graph_fullest(g, look, &s);
     int64_t rows = rounded(4 * N * D);
     RT_CHECK(strcmp(m.role, "chain.second") == 0 && strcmp(m.phase, "backward") == 0, "fullest in %s of %s", m.phase, m.role);
-    RT_CHECK(s.of[RT_HELD_GRADIENT] == 2 * rows, "%lld bytes of gradients, counted %lld", (long long)s.of[RT_HELD_GRADIENT], (long long)(2 * rows)); /* dy and dx */
-    RT_CHECK(s.of[RT_HELD_SCRATCH] > 0 && s.of[RT_HELD_VALUE] >= rows && s.all == m.bytes, "scratch %lld, values %lld, all %lld", (long long)s.of[RT_HELD_SCRATCH],
+    RT_CHECK(s.of[RT_HELD_GRADIENT] == 2 * rows, "%lld bytes of gradients, counted %lld", (long long)s.of[RT_HELD_GRADIENT],
+        (long long)(2 * rows)); /* dy and dx */
+    RT_CHECK(s.of[RT_HELD_SCRATCH] > 0 && s.of[RT_HELD_VALUE] >= rows && s.all == m.bytes, "scratch %lld, values %lld, all %lld",
+        (long long)s.of[RT_HELD_SCRATCH],
              (long long)s.of[RT_HELD_VALUE], (long long)s.all);
     rt_graph_free(g);
 }

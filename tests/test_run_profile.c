@@ -63,7 +63,8 @@ static void check_limit(const json_t *record, const json_t *r) {
     const char *name = json_string_value(json_object_get(r, "role")), *by = json_string_value(json_object_get(r, "set_by"));
     double limit = number(r, "limit_seconds");
     RT_CHECK(fabs(limit - fmax(products, memory)) <= 1e-9 * limit, "%s: limit %g s, %g by products, %g by memory", name, limit, products, memory);
-    const char *want = number(r, "flops") > 0 && products >= memory ? "products" : number(r, "cache_bytes") > number(r, "bytes") ? "caches" : memory > 0 ? "memory" : "";
+    bool inside = number(r, "cache_bytes") > number(r, "bytes");
+    const char *want = number(r, "flops") > 0 && products >= memory ? "products" : inside ? "caches" : memory > 0 ? "memory" : "";
     RT_CHECK(strcmp(by ? by : "", want) == 0, "%s: set by '%s', expected '%s'", name, by ? by : "", want);
     RT_CHECK(number(r, "seconds") >= 0 || strcmp(name, "outside the tapes") == 0, "%s: %g s", name, number(r, "seconds"));
 }
@@ -109,7 +110,8 @@ static void the_memory_is_the_trainers(void) {
     rt_job job;
     rt_trainer *t;
     PROFILED(fresh(out), &table, "run.stop_after=2");
-    json_t *records = rt_log_records(out, "profile"), *one, *m = json_object_get(json_array_get(records, 0), "memory"), *fullest = json_object_get(m, "fullest");
+    json_t *records = rt_log_records(out, "profile"), *one;
+    json_t *m = json_object_get(json_array_get(records, 0), "memory"), *fullest = json_object_get(m, "fullest");
     double held = 0;
     size_t i;
     RT_TINY_JOB(&job, NULL, "run.stop_after=2");
@@ -138,8 +140,9 @@ static bool fits(const char *text, size_t columns) {
     return true;
 }
 static void the_table_names_every_part(void) {
-    static const char *const parts[] = {"profile of 3 steps", "teacher ", "  gate_up ", "student forward", "head, both ways", "student backward", "  experts ", "optimizer", "  adamw ",
-                                        "  loader ", "  log ", "outside the tapes", "a step", "evaluation (1 x)", "checkpoint (1 x)", "memory", "fullest", NULL};
+    static const char *const parts[] = {"profile of 3 steps", "teacher ", "  gate_up ", "student forward", "head, both ways", "student backward",
+                                        "  experts ", "optimizer", "  adamw ", "  loader ", "  log ", "outside the tapes", "a step", "evaluation (1 x)",
+                                        "checkpoint (1 x)", "memory", "fullest", NULL};
     char out[512];
     rt_buf table = {0};
     PROFILED(fresh(out), &table, "schedule.steps=4", "schedule.warmup=1");
@@ -167,7 +170,8 @@ static void interrupted(const char *projector, bool table) {
     CU_ASSERT_EQUAL(rt_run(&job, &(rt_run_options){.command = "distill", .stop = &stop, .profile = &text}, &result, &err), RT_E_INTERRUPTED);
     RT_CHECK(strstr(err.text, "interrupted") != NULL, "%s", err.text);
     json_t *records = rt_log_records(out, "profile");
-    RT_CHECK((text.size > 0) == table && (json_array_size(records) == 1) == table, "%s: %zu bytes of table, %zu records", projector, text.size, json_array_size(records));
+    RT_CHECK((text.size > 0) == table && (json_array_size(records) == 1) == table, "%s: %zu bytes of table, %zu records", projector, text.size,
+        json_array_size(records));
     json_decref(records);
     rt_buf_free(&text);
     rt_job_free(&job);
@@ -198,7 +202,8 @@ static void memory_runs_out(void) {
         RT_OK_OR_FAIL(rt_graph_profile(t->teacher.g, false, &err));
         RT_OK_OR_FAIL(rt_graph_profile(t->graph.g, false, &err));
         RT_OK_OR_FAIL(rt_graph_profile(rt_projection_graph(t->projection), false, &err));
-        RT_CHECK(rt_mem_stats_get().live_blocks == before, "%lld blocks left after failure %lld", (long long)(rt_mem_stats_get().live_blocks - before), (long long)n);
+        RT_CHECK(rt_mem_stats_get().live_blocks == before, "%lld blocks left after failure %lld", (long long)(rt_mem_stats_get().live_blocks - before),
+            (long long)n);
         if (s != RT_OK) rt_error_clear(&err);
     }
     CU_ASSERT_EQUAL(s, RT_OK);

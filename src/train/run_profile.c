@@ -246,7 +246,8 @@ rt_status rt_run_profile_end(rt_run_profile *p, const rt_trainer *t, rt_error *e
         .moments = (int64_t)(s->m.block_bytes + s->v.block_bytes), .files = weight_bytes(&t->teacher_files.weights),
         .packed = t->teacher.g ? rt_graph_stats_get(t->teacher.g).cache_bytes : 0, .step = arena(t->graph.g),
         .evaluation = arena(rt_evaluator_graph(t->evaluator)), .teacher = arena(t->teacher.g),
-        .projector = t->projection ? arena(rt_projection_graph(t->projection)) : 0, .scratch = (int64_t)rt_scratch_bytes() * rt_threads(), .peak = peak_bytes()};
+        .projector = t->projection ? arena(rt_projection_graph(t->projection)) : 0, .scratch = (int64_t)rt_scratch_bytes() * rt_threads(),
+        .peak = peak_bytes()};
     p->memory.moment = rt_graph_fullest(t->graph.g, hold, p);
     qsort(p->hold, (size_t)p->held, sizeof *p->hold, larger);
     return keep_names(p) ? RT_OK : rt_fail(err, RT_E_NOMEM, "out of memory: profile");

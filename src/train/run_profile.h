@@ -13,7 +13,8 @@
 #define RT_TRAIN_RUN_PROFILE_H
 #include <retort/train/trainer.h>
 
-typedef enum rt_profile_group { RT_GROUP_TEACHER, RT_GROUP_PROJECTOR, RT_GROUP_FORWARD, RT_GROUP_HEAD, RT_GROUP_BACKWARD, RT_GROUP_OPTIMIZER, RT_GROUP_HOST, RT_GROUPS } rt_profile_group;
+typedef enum rt_profile_group { RT_GROUP_TEACHER, RT_GROUP_PROJECTOR, RT_GROUP_FORWARD, RT_GROUP_HEAD, RT_GROUP_BACKWARD, RT_GROUP_OPTIMIZER,
+    RT_GROUP_HOST, RT_GROUPS } rt_profile_group;
 typedef struct rt_profile_role {
     char name[72];  /* "teacher.qkv" */
     const char *label; /* what the table calls it within its group: "qkv" */

@@ -120,13 +120,14 @@ static void put_held(const rt_run_profile *p, rt_buf *out) {
     const rt_profile_memory *m = &p->memory;
     int64_t rest = 0;
     if (m->moment.bytes == 0) return;
-    rt_buf_printf(out, "\nthe step's arena at its fullest: %.2f of %.2f MiB, %s of %s\n", (double)m->moment.bytes / 1048576, (double)m->step / 1048576, m->moment.phase,
-                  m->moment.role);
+    rt_buf_printf(out, "\nthe step's arena at its fullest: %.2f of %.2f MiB, %s of %s\n", (double)m->moment.bytes / 1048576, (double)m->step / 1048576,
+                  m->moment.phase, m->moment.role);
     rt_buf_puts(out, "  MiB                       values  gradients    scratch\n");
     for (int i = 0; i < p->held; i++) {
         const rt_profile_held *h = &p->hold[i];
         if (i < HELD_SHOWN)
-            rt_buf_printf(out, "  %-22s %9.2f  %9.2f  %9.2f\n", h->role, (double)h->bytes[0] / 1048576, (double)h->bytes[1] / 1048576, (double)h->bytes[2] / 1048576);
+            rt_buf_printf(out, "  %-22s %9.2f  %9.2f  %9.2f\n", h->role, (double)h->bytes[0] / 1048576, (double)h->bytes[1] / 1048576,
+                          (double)h->bytes[2] / 1048576);
         else rest += h->bytes[0] + h->bytes[1] + h->bytes[2];
     }
     if (rest >= 1 << 14) rt_buf_printf(out, "  %-22s %9.2f\n", "others", (double)rest / 1048576);
@@ -134,7 +135,8 @@ static void put_held(const rt_run_profile *p, rt_buf *out) {
 
 static void put_head(const rt_run_profile *p, rt_buf *out) {
     double step = per_step(p, p->seconds);
-    rt_buf_printf(out, "profile of %lld step%s (the first is not counted): %.1f ms a step, %.0f tokens/s\n", (long long)p->steps, p->steps == 1 ? "" : "s", 1e3 * step, (double)p->tokens / p->seconds);
+    rt_buf_printf(out, "profile of %lld step%s (the first is not counted): %.1f ms a step, %.0f tokens/s\n", (long long)p->steps, p->steps == 1 ? "" : "s",
+                  1e3 * step, (double)p->tokens / p->seconds);
     rt_buf_printf(out, "limits: products %.1f GFLOP/s (before the run %.1f, after it %.1f)\n", 1e-9 * product_rate(p), p->product[0], p->product[1]);
     rt_buf_printf(out, "        memory %.1f GB/s, copying (%.1f, %.1f)\n\n", 1e-9 * copy_rate(p), p->copy[0], p->copy[1]);
     rt_buf_puts(out, "role                   ms/step      %             rate  limit, ms  set by   reached\n");
@@ -199,7 +201,7 @@ static json_t *beside_json(const rt_run_profile *p, rt_phase phase) {
 }
 json_t *rt_run_profile_json(const rt_run_profile *p) {
     return json_pack("{s:s, s:I, s:I, s:I, s:f, s:I, s:[f,f], s:[f,f], s:o, s:o, s:o, s:o}", "record", "profile", "step", (json_int_t)p->last_step, "steps",
-                     (json_int_t)p->steps, "skipped", (json_int_t)p->skipped, "step_seconds", per_step(p, p->seconds), "tokens", (json_int_t)p->tokens, "product_rate", p->product[0],
-                     p->product[1], "copy_rate", p->copy[0], p->copy[1], "roles", roles_json(p), "evaluation", beside_json(p, RT_PHASE_EVALUATION), "checkpoint",
-                     beside_json(p, RT_PHASE_CHECKPOINT), "memory", memory_json(p));
+                     (json_int_t)p->steps, "skipped", (json_int_t)p->skipped, "step_seconds", per_step(p, p->seconds), "tokens", (json_int_t)p->tokens,
+                     "product_rate", p->product[0], p->product[1], "copy_rate", p->copy[0], p->copy[1], "roles", roles_json(p), "evaluation",
+                     beside_json(p, RT_PHASE_EVALUATION), "checkpoint", beside_json(p, RT_PHASE_CHECKPOINT), "memory", memory_json(p));
 }
