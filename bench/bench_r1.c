@@ -1,6 +1,7 @@
 /* bench_r1.c - the reference job R1: a whole distillation step through the trainer, as a share of the product rate, with its
  * roles, its memory, its evaluation, and the teacher alone. */
 #include "harness.h"
+#include "kernels/measure.h"
 #include "roles.h"
 #include <retort/base/threads.h>
 #include <string.h>
@@ -135,11 +136,23 @@ static rt_status threads(bench *b, bench_job *job, rt_error *err) {
 
 /* ------------------------------------------------------------------------------------------------------------------ */
 
+/* Only where it is asked for by name: the figures are those of the roles. */
+static rt_status roofline(bench *b, bench_job *job, rt_error *err) {
+    double before, after;
+    if (!b->only || strcmp(b->only, "r1.roofline") != 0) return RT_OK;
+    RT_TRY(rt_measure_copy_rate(&before, err));
+    RT_TRY(steps(b, job, "native", err));
+    RT_TRY(rt_measure_copy_rate(&after, err));
+    bench_number(b, "roofline.copy", "GB/s", (before + after) / 2);
+    bench_roofline(b, &roles, (before + after) / 2);
+    return RT_OK;
+}
 static rt_status native(bench *b, bench_job *job, rt_error *err) {
     if (bench_wanted(b, "native") || bench_wanted(b, "role")) {
         RT_TRY(steps(b, job, "native", err));
         bench_roles_report(b, &roles, "role");
     }
+    RT_TRY(roofline(b, job, err));
     RT_TRY(evaluation(b, job, err));
     RT_TRY(teacher_alone(b, job, err));
     return threads(b, job, err);

@@ -89,6 +89,7 @@ rt_status rt_projection_run(rt_projection *x, int32_t *targets, double gain, rt_
     return x->use == RT_PROJECTION_TRAIN ? rt_graph_backward(x->g, err) : RT_OK;
 }
 
+rt_graph *rt_projection_graph(const rt_projection *x) { return x->g; }
 const rt_tensor *rt_projection_hidden(const rt_projection *x) { return x->out; }
 
 void rt_projection_sum(const rt_projection *x, double *sum, double *count) {

@@ -86,6 +86,27 @@ typedef struct rt_graph_cost {
 } rt_graph_cost;
 rt_status rt_graph_profile(rt_graph *g, bool on, rt_error *err) RT_NODISCARD;
 void rt_graph_costs(const rt_graph *g, void (*fn)(void *context, const rt_graph_cost *c), void *context);
+/* What an operation has to do at least, from the shapes alone; nothing is computed, so a sketch has it too.
+ * Time of its own limit: the longer of flops / product rate and bytes / copy rate. */
+typedef struct rt_work {
+    double flops; /* of its products, two a multiply-add; loops over rows have none */
+    double bytes; /* of what it reads and writes, each value and gradient once, as stored */
+    double inner; /* further ones, of values that live inside one chain of rows only: they stay in a core's cache */
+} rt_work;
+typedef struct rt_graph_work {
+    const char *role, *op;
+    rt_work forward, backward; /* backward: with what recomputation runs again */
+} rt_graph_work;
+/* After planning: every node, in the order of rt_graph_costs; nothing where it does not run. */
+void rt_graph_works(const rt_graph *g, void (*fn)(void *context, const rt_graph_work *w), void *context);
+/* What lies in the arena while it is fullest: fn for each buffer, by the node that makes the value (or whose scratch it is). */
+typedef enum rt_held { RT_HELD_VALUE, RT_HELD_GRADIENT, RT_HELD_SCRATCH } rt_held;
+typedef struct rt_graph_moment {
+    int64_t bytes;     /* of all buffers then; gaps between them are in rt_graph_stats.arena_bytes only */
+    const char *role;  /* of the step's first node; "" in an empty plan */
+    const char *phase; /* "forward", "again", "backward" */
+} rt_graph_moment;
+rt_graph_moment rt_graph_fullest(const rt_graph *g, void (*fn)(void *context, const char *role, rt_held what, int64_t bytes), void *context);
 /* Calls fn for every trained parameter that no loss reaches. */
 void rt_graph_unreached(const rt_graph *g, void (*fn)(void *context, const char *name), void *context);
 /* Before adding nodes: products use the kernels for few rows, which read the weights once, as they lie. Their sums run in another

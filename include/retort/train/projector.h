@@ -92,6 +92,7 @@ void rt_projection_close(rt_projection *x); /* NULL is fine; before its projecto
 rt_status rt_projection_run(rt_projection *x, int32_t *targets, double gain, rt_error *err) RT_NODISCARD;
 /* W h + b [N,D_s], or with shared the teacher's own tensor; valid until the next run, its place never moves. */
 const rt_tensor *rt_projection_hidden(const rt_projection *x);
+rt_graph *rt_projection_graph(const rt_projection *x); /* NULL where nothing is computed */
 /* Of the last run: cross-entropy (TRAIN) or KL (COMPARE) in nats summed over `count` supervised positions; else zeros.
  */
 void rt_projection_sum(const rt_projection *x, double *sum, double *count);

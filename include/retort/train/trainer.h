@@ -8,6 +8,7 @@
 #include <retort/text/loader.h>
 #include <retort/train/corpus_set.h>
 #include <retort/train/evaluate.h>
+#include <retort/train/phases.h>
 #include <retort/infer/frozen.h>
 #include <retort/train/start.h>
 
@@ -48,6 +49,7 @@ typedef struct rt_trainer {
     int64_t step, tokens;           /* optimizer steps done; supervised tokens seen */
     int64_t best_step;
     double best_ce;                 /* of the evaluations; best_step -1: none yet */
+    rt_phases *phases;              /* borrowed; NULL: not measured */
 } rt_trainer;
 
 typedef struct rt_step_report {
