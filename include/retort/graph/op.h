@@ -31,6 +31,8 @@ typedef struct rt_call {
 enum {
     RT_OP_KEEP = 1,     /* outputs are kept and not made again by recomputation (chosen routes) */
     RT_OP_TERMINAL = 2, /* values and gradients in one pass: in a training plan forward gets din and adds to it; no backward */
+    RT_OP_CHEAP = 4,    /* a pass over rows, of inputs that its backward reads anyhow: outputs are not kept for a backward that reads
+                         * them, but made again before it (same bits) */
 };
 
 struct rt_op {
