@@ -84,7 +84,7 @@ static void print_plan(const arguments *a, const rt_trainer *t, rt_buf *out) {
     const rt_student *s = &t->student;
     double block = (double)(s->weights.block_bytes + s->grads.block_bytes + s->m.block_bytes + s->v.block_bytes + s->master.block_bytes);
     print_start(t, out);
-    rt_buf_printf(out, "activations one after another in a block of %.2f MiB, beside it those that outlive a run\n", (double)rt_workspace_bytes(t->space) / 1048576);
+    rt_buf_printf(out, "activations: one plan after another in a block of %.2f MiB; beside it what outlives a run\n", (double)rt_workspace_bytes(t->space) / 1048576);
     print_stats("student, training", t->graph.g, out);
     print_stats("student, evaluation", rt_evaluator_graph(t->evaluator), out);
     if (t->teacher.g) print_stats("teacher", t->teacher.g, out);

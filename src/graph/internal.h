@@ -81,11 +81,11 @@ struct rt_graph {
     struct rt_profile *profile; /* NULL: off */
 };
 
-/* A value that recomputation makes again. */
+/* A value that recomputation makes again. Of a cheap operation not what has one number a row: it takes no memory worth a pass. */
 static inline bool rt_replayed(const rt_graph *g, const rt_value *v) {
     if (v->kept || v->producer < 0) return false;
     const rt_node *n = &g->nodes[v->producer];
-    return g->recompute[n->segment] || (n->op->flags & RT_OP_CHEAP);
+    return g->recompute[n->segment] || ((n->op->flags & RT_OP_CHEAP) && v->t.ndim > 1);
 }
 /* What a step of this kind does with input or output `bit` (RT_IN/RT_OUT) of a node. */
 typedef struct rt_use {
