@@ -37,7 +37,7 @@ static void size_scratch(rt_graph *g, rt_node *n, int64_t N, int64_t K, int64_t 
     for (int i = 0; i < weight_count(n); i++) constant &= rt_infer_constant(g, n, W0 + i);
     n->cache = constant ? (half ? (size_t)(K * O) * 2 : panel) : 0;
     n->scratch = panel + rt_align64((size_t)((N + BIAS_BLOCK - 1) / BIAS_BLOCK * O) * size);
-    if (!constant && n->prec.in != n->prec.acc) n->scratch += rt_align64((size_t)(N * K) * size);
+    if (rt_infer_differentiated(g, n) && n->prec.in != n->prec.acc) n->scratch += rt_align64((size_t)(N * K) * size);
     size_t rows = n->prec.acc == RT_F64 ? rt_rows_scratch_f64(K > O ? K : O) : rt_rows_scratch_f32(K > O ? K : O);
     n->worker_scratch = rt_align64(rows) + rt_align64((size_t)O * size) + rt_align64((size_t)(RT_ROWS_MAX * K) * size) +
                         rt_align64((size_t)(RT_ROWS_MAX * COLUMNS_LD) * size);
