@@ -3,6 +3,7 @@
 #include "harness.h"
 #include "kernels/measure.h"
 #include "roles.h"
+#include <retort/base/mem.h>
 #include <retort/base/threads.h>
 #include <string.h>
 
@@ -50,6 +51,33 @@ static rt_status with_f32_teacher(bench *b, rt_error *err) {
     RT_TRY(bench_job_open(&job, &spec, err));
     rt_status s = steps(b, &job, "f32", err);
     bench_job_close(&job);
+    return s;
+}
+
+/* ------------------------------------------------------------------------------------------------ recomputation */
+
+/* Memory while it is alone, then its speed beside the plain job's. */
+static rt_status recomputation(bench *b, rt_error *err) {
+    static const char *const more[] = {"run.recompute=yes", NULL};
+    bench_job_spec spec = bench_job_r1(), plain = spec;
+    bench_job again, whole = {0};
+    if (!bench_wanted(b, "recompute")) return RT_OK;
+    spec.more = more;
+    rt_mem_trim();
+    bench_peak_reset();
+    RT_TRY(bench_job_open(&again, &spec, err));
+    rt_status s = first_steps(&again, "recompute", err);
+    if (s == RT_OK) {
+        bench_number(b, "recompute.memory", "MiB", bench_peak_mib());
+        bench_number(b, "recompute.plan", "MiB", (double)rt_graph_stats_get(again.trainer->graph.g).arena_bytes / 1048576);
+        s = bench_job_open(&whole, &plain, err);
+    }
+    bench_case c[] = {{.name = "recompute.step", .run = bench_job_step, .context = &again, .calls = 1},
+                      {.name = "recompute.plain", .run = bench_job_step, .context = &whole, .calls = 1, .limit = BENCH_NONE}};
+    if (s == RT_OK) c[0].flop = c[1].flop = bench_job_flop(&whole), s = bench_sample(b, c, 2, true, err);
+    if (s == RT_OK) bench_report(b, c, 0), bench_ratio(b, "recompute.speed", 1, 0);
+    if (whole.trainer) bench_job_close(&whole);
+    bench_job_close(&again);
     return s;
 }
 
@@ -165,6 +193,7 @@ static rt_status run(bench *b, rt_error *err) {
     RT_TRY(bench_job_open(&job, &spec, err));
     rt_status s = native(b, &job, err);
     bench_job_close(&job);
+    if (s == RT_OK) s = recomputation(b, err);
     return s == RT_OK ? with_f32_teacher(b, err) : s;
 }
 BENCH("r1", 9, run)

@@ -233,7 +233,8 @@ static unsigned begin_gradients(rt_graph *g, int t, const rt_node *n) {
     unsigned fresh = 0;
     for (int k = 0; k < n->op->n_in; k++) {
         rt_value *v = &g->values[n->in[k].id];
-        bool first = n->in[k].id > 0 && v->d_from == t && v->d.data && (v->leaf == RT_NOT_LEAF || (g->fresh && v->leaf == RT_LEAF_TRAINED));
+        bool anew = v->leaf == RT_NOT_LEAF || (v->leaf == RT_LEAF_TRAINED && (g->fresh || g->plans_gradients));
+        bool first = n->in[k].id > 0 && v->d_from == t && v->d.data && anew;
         if (!first || !(n->op->diff & RT_IN(k))) continue;
         if ((n->op->overwrites & RT_IN(k)) && given_once(n, k)) fresh |= RT_IN(k);
         else rt_parallel((int64_t)((rt_tensor_bytes(&v->d) + CLEAR - 1) / CLEAR), clear_block, &v->d);
@@ -276,6 +277,7 @@ static rt_status ready(rt_graph *g, rt_error *err) {
 
 rt_status rt_graph_forward(rt_graph *g, rt_error *err) {
     RT_TRY(ready(g, err));
+    rt_workspace_enter(g->space, g);
     rt_graph_guard_reset(g);
     for (int t = 0; t < g->n_forward; t++) RT_TRY(run_step(g, t, err));
     return RT_OK;
@@ -284,6 +286,8 @@ rt_status rt_graph_forward(rt_graph *g, rt_error *err) {
 rt_status rt_graph_backward(rt_graph *g, rt_error *err) {
     RT_TRY(ready(g, err));
     if (!g->train) return rt_fail(err, RT_E_ARG, "%s: planned without backward", g->name);
+    if (!rt_workspace_holds(g->space, g))
+        return rt_fail(err, RT_E_ARG, "%s: backward after another graph of its workspace, expected right after its own forward", g->name);
     for (int i = 1; i < g->n_values; i++)
         if (g->values[i].gain && g->values[i].live) *(double *)g->values[i].d.data = *g->values[i].gain;
     for (int t = g->n_forward; t < g->n_steps; t++) RT_TRY(run_step(g, t, err));
@@ -348,6 +352,7 @@ static rt_status watch_whole(chain *ch, int t, rt_error *err) {
 }
 rt_status rt_graph_find_nonfinite(rt_graph *g, rt_error *err) {
     RT_TRY(ready(g, err));
+    rt_workspace_enter(g->space, g);
     rt_graph_guard_reset(g);
     for (int t = 0; t < g->n_forward; t++) {
         const rt_step *s = &g->steps[t];

@@ -46,7 +46,7 @@ static void size_scratch(rt_graph *g, rt_node *n, int64_t N, int64_t K, int64_t 
     n->panels = !half || rt_infer_cache_panels(g);
     n->cache = !constant ? 0 : n->panels ? rt_align64((size_t)(K * rt_panel_ld(O)) * size) : (size_t)(K * O) * 2;
     n->scratch = panel + rt_align64((size_t)((N + BIAS_BLOCK - 1) / BIAS_BLOCK * O) * size);
-    if (!constant && n->prec.in != n->prec.acc) n->scratch += rt_align64((size_t)(N * K) * size);
+    if (rt_infer_differentiated(g, n) && n->prec.in != n->prec.acc) n->scratch += rt_align64((size_t)(N * K) * size);
     size_t rows = n->prec.acc == RT_F64 ? rt_rows_scratch_f64(K > O ? K : O) : rt_rows_scratch_f32(K > O ? K : O);
     n->worker_scratch = rt_align64(rows) + rt_align64((size_t)O * size) + rt_align64((size_t)(RT_ROWS_MAX * K) * size) +
                         rt_align64((size_t)(RT_ROWS_MAX * COLUMNS_LD) * size);

@@ -14,7 +14,7 @@ static rt_status infer(rt_graph *g, rt_node *n) {
     RT_TRY(rt_infer_shape(g, n, 0, 2, (int64_t[]){-1, -1}));
     const rt_tensor *x = rt_infer_in(g, n, 0);
     if (x->dim[1] % 2) return rt_infer_fail(g, n, RT_E_SHAPE, "input 0 has %lld columns, expected an even number (gate and up)", (long long)x->dim[1]);
-    n->worker_scratch = 2 * rt_align64((size_t)(RT_ROWS_MAX * x->dim[1]) * rt_compute_size(n));
+    n->worker_scratch = 2 * rt_align64((size_t)(BLOCK * x->dim[1]) * rt_compute_size(n)); /* forward goes by fewer rows */
     n->kernel = "row loop";
     n->parts = 2, n->unit = LANES;
     return rt_infer_out(g, n, 0, n->prec.out, 2, (int64_t[]){x->dim[0], x->dim[1] / 2});
@@ -32,7 +32,7 @@ static void backward(const rt_call *c) {
 }
 
 const rt_op rt_op_swiglu = {.name = "swiglu", .n_in = 1, .n_out = 1, .row_in = RT_IN(0), .diff = RT_IN(0), .overwrites = RT_IN(0), .saves = RT_IN(0),
-                            .infer = infer, .work = rt_work_operands, .forward_rows = forward_rows, .forward_columns = forward_columns, .backward = backward};
+                            .flags = RT_OP_CHEAP, .infer = infer, .work = rt_work_operands, .forward_rows = forward_rows, .forward_columns = forward_columns, .backward = backward};
 
 rt_ref rt_swiglu(rt_graph *g, rt_ref gate_up, rt_prec p, const char *role) {
     return rt_graph_add(g, &rt_op_swiglu, role, p, NULL, 0, &gate_up, 1, NULL);

@@ -57,6 +57,13 @@ void rt_graph_cache_budget(rt_graph *g, int64_t bytes);
 /* Before adding nodes: constant half weights are cached as the products read them, in f32: twice the bytes of the cache, and no
  * conversion in any run. The same bits. */
 void rt_graph_cache_panels(rt_graph *g);
+/* Before planning: the plan lies in a block it shares with other graphs (workspace.h). Borrowed; it outlives the graph. */
+typedef struct rt_workspace rt_workspace;
+void rt_graph_workspace(rt_graph *g, rt_workspace *w);
+/* Before the first parameter: gradients of trained parameters lie in the plan, each from the step that begins it to the end. Of
+ * the tensors given for them only shape and dtype count; where they lie rt_graph_gradient tells. Every backward overwrites them,
+ * so they are the sums of one run: not for several runs before one step of the optimizer. */
+void rt_graph_plan_gradients(rt_graph *g);
 /* Before planning: the plan is made and measured (rt_graph_stats_get) but takes no memory, and the graph cannot run. */
 void rt_graph_sketch(rt_graph *g);
 rt_status rt_graph_plan(rt_graph *g, bool train, rt_error *err) RT_NODISCARD;
@@ -74,6 +81,8 @@ const rt_tensor *rt_graph_value(const rt_graph *g, rt_ref r);    /* shape at onc
 const rt_tensor *rt_graph_gradient(const rt_graph *g, rt_ref r); /* data NULL where there is none */
 typedef struct rt_graph_stats {
     int64_t nodes, steps, arena_bytes, cache_bytes, worker_scratch_bytes;
+    int64_t own_bytes;  /* of arena_bytes, those that no workspace shares; without one: 0 */
+    int64_t least_bytes; /* most bytes that live at one step: no placement makes arena_bytes smaller */
 } rt_graph_stats;
 rt_graph_stats rt_graph_stats_get(const rt_graph *g);
 /* One line a leaf and a node: role, operation, shapes, contract, kernel; the same for training and evaluation. With schedule:

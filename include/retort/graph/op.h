@@ -39,8 +39,10 @@ typedef struct rt_columns_made {
 
 enum {
     RT_OP_KEEP = 1,     /* outputs are kept and not made again by recomputation (chosen routes) */
-    RT_OP_COLUMNS = 4,  /* forward_rows makes its output by columns and can hand them on (rt_call.next) */
     RT_OP_TERMINAL = 2, /* values and gradients in one pass: in a training plan forward gets din and adds to it; no backward */
+    RT_OP_CHEAP = 4,    /* a pass over rows, of inputs that its backward reads anyhow: outputs are not kept for a backward that reads
+                         * them, but made again before it (same bits) */
+    RT_OP_COLUMNS = 8,  /* forward_rows makes its output by columns and can hand them on (rt_call.next) */
 };
 
 struct rt_op {

@@ -37,6 +37,7 @@ typedef struct rt_projector_options {
     rt_dtype dtype;                   /* of W and b; RT_NONE: the dtype of the teacher's hidden states */
     int64_t vocab;                    /* V: rows of the matrices beyond it are padding */
     const rt_optim_config *optimizer; /* factored; NULL: for evaluation only, no masters and moments */
+    rt_workspace *space;             /* of its plans (rt_projection_open); NULL: memory of their own */
 } rt_projector_options;
 
 typedef struct rt_projector rt_projector;

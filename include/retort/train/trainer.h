@@ -31,6 +31,7 @@ typedef struct rt_trainer {
     rt_hf *source;  /* its files, until the weights are there */
     json_t *start;  /* what rt_start_json says of them; of a restored run, what was said when it began */
     rt_frozen teacher_files;
+    rt_workspace *space; /* teacher, projections, student and evaluation run one after another */
     rt_forward teacher;
     rt_hf_hash teacher_hash;
     rt_projector *projector;
