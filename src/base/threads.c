@@ -4,6 +4,7 @@
 #include "base/pool.h"
 #include <omp.h>
 #include <sched.h>
+#include <string.h>
 
 enum { MAX_WORKERS = 256 };
 static int workers;
@@ -36,6 +37,23 @@ void rt_parallel(int64_t tasks, rt_task_fn fn, void *context) {
     if (n > 1) rt_pool_run(n, tasks, fn, context);
     else
         for (int64_t i = 0; i < tasks; i++) fn(context, i, 0);
+}
+
+enum { FILL = 2 << 20 };
+typedef struct filling {
+    char *memory;
+    int byte;
+    size_t bytes;
+} filling;
+static void fill_task(void *context, int64_t task, int worker) {
+    (void)worker;
+    const filling *f = context;
+    size_t at = (size_t)task * FILL;
+    memset(f->memory + at, f->byte, f->bytes - at < FILL ? f->bytes - at : FILL);
+}
+void rt_parallel_fill(void *memory, int byte, size_t bytes) {
+    filling f = {memory, byte, bytes};
+    rt_parallel((int64_t)((bytes + FILL - 1) / FILL), fill_task, &f);
 }
 
 /* A library asks omp_in_parallel() and omp_get_max_threads(); in a region of one thread, or in none, only the second says "one". */

@@ -247,7 +247,7 @@ rt_status rt_graph_place(rt_graph *g, rt_error *err) {
     if (g->sketch) return RT_OK;
     void *memory = rt_alloc(g->memory_bytes);
     if (!memory) return nothing_left(g, g->memory_bytes, err);
-    memset(memory, 0xff, g->memory_bytes); /* touched now, so that a step never faults pages in; NaN, so that nothing unset is read unseen */
+    rt_parallel_fill(memory, 0xff, g->memory_bytes); /* touched now, so that a step never faults pages in; NaN, so that nothing unset is read unseen */
     rt_graph_lay(g, memory);
     return RT_OK;
 }

@@ -1,6 +1,6 @@
 /* workspace.c - a block that the plans of several graphs share, one after another. */
 #include "graph/internal.h"
-#include <string.h>
+#include <retort/base/threads.h>
 
 struct rt_workspace {
     void *block;
@@ -25,7 +25,7 @@ static bool grow(rt_workspace *w) {
     w->block = block;
     w->bytes = w->needed;
     w->last = NULL;
-    memset(block, 0xff, w->bytes); /* as rt_graph_place does, and for the same reasons */
+    rt_parallel_fill(block, 0xff, w->bytes); /* as rt_graph_place does, and for the same reasons */
     for (rt_graph *g = w->graphs; g; g = g->next) rt_graph_lay(g, block);
     return true;
 }

@@ -12,6 +12,9 @@ typedef void (*rt_task_fn)(void *context, int64_t task, int worker);
 int rt_threads(void);           /* number of workers, >= 1 */
 void rt_threads_set(int count); /* 0 = all cores the process may use */
 void rt_parallel(int64_t tasks, rt_task_fn fn, void *context);
+/* memset by all threads, 2 MiB a task. Memory that is touched for the first time thus comes from the NUMA nodes of all of them, as
+ * tasks, which any thread may run, will want it. Not inside a task. */
+void rt_parallel_fill(void *memory, int byte, size_t bytes);
 /* Around a call of a library that threads by OpenMP, so that it runs on the calling thread alone, in a task or outside:
  *     int before = rt_solo_begin();  dnnl_sgemm(...);  rt_solo_end(before); */
 int rt_solo_begin(void);
