@@ -14,7 +14,7 @@
 #include <retort/tensor/dtype.h>
 #include <stdint.h>
 
-enum { RT_HEAD_STUDENT, RT_HEAD_TEACHER, RT_HEAD_SUMS = 2, RT_HEAD_TOP = 5, RT_HEAD_SCALES = 32 };
+enum { RT_HEAD_STUDENT, RT_HEAD_TEACHER, RT_HEAD_SUMS = 2, RT_HEAD_TOP = 5, RT_HEAD_TOP_ROWS = 64, RT_HEAD_SCALES = 32 };
 
 typedef struct rt_head_logits {
     const void *z;          /* [ids][rows] */
@@ -51,8 +51,9 @@ typedef struct rt_head_kernels {
     void (*join_max)(const void *part, int64_t tiles, int64_t stride, void *max);
     void (*join_exp)(const void *part_max, const void *part_sum, int64_t tiles, int64_t stride, double scale, const void *max,
                      double *sum);
-    /* The RT_HEAD_TOP largest of each of 16 rows, descending, ties to the lower id, -1 where there are fewer ids. */
-    void (*top)(const void *z, int64_t ids, int64_t rows, int32_t *top /* [RT_HEAD_TOP][rows] */);
+    /* The RT_HEAD_TOP largest of each of `count` rows (a multiple of 16, at most RT_HEAD_TOP_ROWS), descending, ties to the lower id,
+     * -1 where there are fewer ids. */
+    void (*top)(const void *z, int64_t ids, int64_t rows, int64_t count, int32_t *top /* [RT_HEAD_TOP][rows] */);
 
     void (*logits)(const rt_head_tile *t);                /* sum[0] = sum z */
     void (*kl)(const rt_head_tile *t, int p, int q);      /* sum[0] = KL(p,q); p, q: RT_HEAD_STUDENT or RT_HEAD_TEACHER */

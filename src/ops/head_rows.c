@@ -83,11 +83,20 @@ static void join_task(void *context, int64_t task, int worker) {
         if (!r->plan.used[s]) continue;
         r->kernels->join_max((char *)part(r, 0, s) + (size_t)n0 * r->size, r->tiles, (2 + r->plan.n_exps) * r->C,
                              rt_head_at(r, r->at.max[s], n0));
-        if (r->plan.top[s]) r->kernels->top(rt_head_at(r, r->at.z[s], n0), r->a->vocab, r->C, integers(r, r->at.top[s], n0));
     }
     for (int e = 0; e < r->plan.n_exps; e++) join_exps(r, e, n0);
 }
-void rt_head_join(const rt_head_run *r) { rt_parallel(r->C / LANES, join_task, (void *)r); }
+static void top_task(void *context, int64_t task, int worker) {
+    (void)worker;
+    const rt_head_run *r = context;
+    int64_t n0 = task * RT_HEAD_TOP_ROWS, left = r->C - n0, count = left < RT_HEAD_TOP_ROWS ? left : RT_HEAD_TOP_ROWS;
+    for (int s = 0; s < 2; s++)
+        if (r->plan.top[s]) r->kernels->top(rt_head_at(r, r->at.z[s], n0), r->a->vocab, r->C, count, integers(r, r->at.top[s], n0));
+}
+void rt_head_join(const rt_head_run *r) {
+    rt_parallel(r->C / LANES, join_task, (void *)r);
+    if (r->plan.top[RT_HEAD_STUDENT] || r->plan.top[RT_HEAD_TEACHER]) rt_parallel((r->C + RT_HEAD_TOP_ROWS - 1) / RT_HEAD_TOP_ROWS, top_task, (void *)r);
+}
 
 /* ------------------------------------------------------------------------------ terms */
 

@@ -130,26 +130,31 @@ static void F(join_exp)(const void *part_max, const void *part_sum, int64_t tile
     memcpy(sum, total, sizeof total);
 }
 
-static void F(insert)(T z, int32_t id, int lane, T best[][LANES], int32_t *top, int64_t rows) {
+static void F(insert)(T z, int32_t id, int64_t n, T best[][RT_HEAD_TOP_ROWS], int32_t *top, int64_t rows) {
     int k = RT_HEAD_TOP - 1;
-    for (; k > 0 && z > best[k - 1][lane]; k--) {
-        best[k][lane] = best[k - 1][lane];
-        top[k * rows + lane] = top[(k - 1) * rows + lane];
+    for (; k > 0 && z > best[k - 1][n]; k--) {
+        best[k][n] = best[k - 1][n];
+        top[k * rows + n] = top[(k - 1) * rows + n];
     }
-    best[k][lane] = z;
-    top[k * rows + lane] = id;
+    best[k][n] = z;
+    top[k * rows + n] = id;
 }
-static void F(top)(const void *logits, int64_t ids, int64_t rows, int32_t *top) {
+/* Some line of `count` rows holds a number above the least of its row's best: rare, so that this is nearly all the work. */
+INLINE bool F(any_above)(const T *z, const T *least, int64_t count) {
+    int32_t above[LANES] = {0}, any = 0;
+    EACH_BLOCK(n, count) EACH_LANE(l) above[l] |= z[n + l] > least[n + l];
+    for (int l = 0; l < LANES; l++) any |= above[l];
+    return any != 0;
+}
+static void F(top)(const void *logits, int64_t ids, int64_t rows, int64_t count, int32_t *top) {
     const T *z = logits;
-    T best[RT_HEAD_TOP][LANES];
+    T best[RT_HEAD_TOP][RT_HEAD_TOP_ROWS];
     for (int k = 0; k < RT_HEAD_TOP; k++)
-        for (int l = 0; l < LANES; l++) best[k][l] = -INFINITY, top[k * rows + l] = -1;
+        for (int64_t n = 0; n < count; n++) best[k][n] = -INFINITY, top[k * rows + n] = -1;
     for (int64_t v = 0; v < ids; v++, z += rows) {
-        int any = 0;
-#pragma omp simd reduction(| : any)
-        for (int l = 0; l < LANES; l++) any |= z[l] > best[RT_HEAD_TOP - 1][l];
-        for (int l = 0; any && l < LANES; l++)
-            if (z[l] > best[RT_HEAD_TOP - 1][l]) F(insert)(z[l], (int32_t)v, l, best, top, rows);
+        if (!F(any_above)(z, best[RT_HEAD_TOP - 1], count)) continue;
+        for (int64_t n = 0; n < count; n++)
+            if (z[n] > best[RT_HEAD_TOP - 1][n]) F(insert)(z[n], (int32_t)v, n, best, top, rows);
     }
 }
 
