@@ -5,7 +5,7 @@
  * Products run on one form of panel, f32 (f64) [K, O] with padded rows: 'N','N' with such a panel is 10 % faster than 'N','T'
  * on the weight as it lies (docs/log.md). `prepare` makes the panel, in blocks of 128 outputs. For constant weights the
  * cache keeps it (f32), or keeps the half weight as [K,O] (the conversion is then straight); the bits are the same.
- * Few rows, when asked for: linear_few.c. Backward keeps x and W. */
+ * Few rows, when asked for: linear_few.c; forward by half instructions, where there are any: linear_half.c. Backward keeps x and W. */
 #ifndef T
 #include "ops/linear.h"
 #include <retort/base/file.h>
@@ -63,6 +63,7 @@ static rt_status infer(rt_graph *g, rt_node *n) {
     n->few = rt_infer_few_rows(g, n);
     if (n->few) rt_linear_few_size(n, N, K);
     else size_scratch(g, n, N, K, O);
+    if (!n->few) RT_TRY(rt_linear_half_infer(g, n, K));
     return rt_infer_out(g, n, 0, n->prec.out, 2, (int64_t[]){N, O});
 }
 
@@ -103,9 +104,13 @@ static void half_rows(const rt_call *c, int64_t task, float *panel, int64_t ld) 
 
 static void prepare(const rt_call *c, int64_t task, int worker) {
     (void)worker;
-    RT_BY_TYPE(c, make_block, c, task);
+    if (c->node->half) rt_linear_half_prepare(c, task);
+    else RT_BY_TYPE(c, make_block, c, task);
 }
-static void forward_rows(const rt_call *c, int64_t r0, int64_t r1, int worker) { RT_BY_TYPE(c, rows, c, r0, r1, worker); }
+static void forward_rows(const rt_call *c, int64_t r0, int64_t r1, int worker) {
+    if (c->node->half) rt_linear_half_rows(c, r0, r1, worker);
+    else RT_BY_TYPE(c, rows, c, r0, r1, worker);
+}
 static void backward(const rt_call *c) { RT_BY_TYPE(c, back, c); }
 
 const rt_op rt_op_linear = {.name = "linear", .n_in = INPUTS, .n_out = 1,

@@ -65,6 +65,7 @@ struct rt_node {
     size_t scratch, worker_scratch, cache;
     int64_t prepare_tasks, rows;
     bool few;           /* the kernels for few rows: `forward` runs, also where there is forward_rows */
+    bool half;          /* the forward pass by the processor's half instructions (kernels/half.h) */
     const char *kernel; /* static text, for printing */
 };
 
