@@ -36,9 +36,10 @@ const char *rt_half_summary(void) {
     for (int i = 0; i < 2; i++) {
         const char *instructions = rt_half_library_instructions(halves[i]);
         if (instructions)
-            used += (size_t)snprintf(text + used, sizeof text - used, "%s%s (%s)", used ? ", " : "", rt_dtype_name(halves[i]), instructions);
+            used += (size_t)snprintf(text + used, sizeof text - used, "%s (%s), ", rt_dtype_name(halves[i]), instructions);
     }
-    return used ? text : "none";
+    snprintf(text + used, sizeof text - used, used ? "others in f32" : "in f32");
+    return text;
 }
 
 size_t rt_half_panel_bytes(const rt_half_product *p) { return p->by_rows[0].panel_bytes; }
@@ -142,7 +143,7 @@ const char *rt_half_instructions(rt_dtype half) {
     (void)half;
     return NULL;
 }
-const char *rt_half_summary(void) { return "none"; }
+const char *rt_half_summary(void) { return "in f32"; }
 void rt_half_disable(bool disabled) { (void)disabled; }
 rt_status rt_half_find(rt_dtype half, int64_t N, int64_t K, const rt_half_product **out, rt_error *err) {
     (void)half, (void)N, (void)K, (void)err;

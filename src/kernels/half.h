@@ -18,7 +18,7 @@ typedef struct rt_half_product rt_half_product; /* of one type, N and K; lives a
 
 /* "avx512_bf16", "amx_bf16", "amx_fp16": what products of this type use; NULL: they run in f32. Static text. */
 const char *rt_half_instructions(rt_dtype half);
-/* For reports, all types: "bf16 (avx512_bf16)", or "none". Static text. */
+/* For reports, all types: "bf16 (avx512_bf16), others in f32", or "in f32". Static text. */
 const char *rt_half_summary(void);
 /* *out = NULL: this machine has none for this shape. Fails only without memory. */
 rt_status rt_half_find(rt_dtype half, int64_t N, int64_t K, const rt_half_product **out, rt_error *err) RT_NODISCARD;
