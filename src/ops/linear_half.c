@@ -1,7 +1,7 @@
 /* linear_half.c - linear's forward pass where x and every W are of one half type and the processor multiplies halves (kernels/half.h):
  * y = round_out( acc(x W^T) + residual + bias ), x as it lies, no f32 panels. Backward is that of linear.c, dy being f32.
  *
- * Each weight is cut into pieces of at most RT_HALF_COLUMNS outputs, packed by `prepare` in the library's order: into the cache
+ * Each weight is cut, by its shape alone, into pieces of at most RT_HALF_COLUMNS outputs, packed by `prepare` in the library's order: into the cache
  * once, for constant weights, else into scratch on every run. Rows go in sixteens, the rest padded with zeros, so a row's bits
  * depend neither on its place nor on its company; a shape for which that does not hold is not in kernels/half.h. */
 #include "ops/linear.h"
@@ -15,6 +15,11 @@ typedef struct piece {
     size_t panel;               /* where its panel begins */
 } piece;
 
+/* A piece's width where `left` outputs are left: the last two share what would make a very narrow last one. */
+static int64_t width_of(int64_t left) {
+    if (left <= RT_HALF_COLUMNS) return left;
+    return left < RT_HALF_COLUMNS + RT_HALF_LEAST ? rt_round16((left + 1) / 2) : RT_HALF_COLUMNS;
+}
 /* The piece after q, all zeros before the first. w: the weights, those absent without data or rows. */
 static bool next_piece(const rt_tensor *w, rt_dtype half, piece *q) {
     if (q->columns > 0) {
@@ -23,8 +28,7 @@ static bool next_piece(const rt_tensor *w, rt_dtype half, piece *q) {
         if (q->first == w[q->weight].dim[0]) q->weight++, q->first = 0;
     }
     if (q->weight == RT_LINEAR_WEIGHTS || w[q->weight].ndim == 0) return false;
-    int64_t left = w[q->weight].dim[0] - q->first;
-    q->columns = left < RT_HALF_COLUMNS ? left : RT_HALF_COLUMNS;
+    q->columns = width_of(w[q->weight].dim[0] - q->first);
     return true;
 }
 
@@ -32,14 +36,14 @@ static bool next_piece(const rt_tensor *w, rt_dtype half, piece *q) {
 
 static rt_status find_all(rt_graph *g, const rt_node *n, const rt_tensor *w, int64_t K, bool *all) {
     rt_error err = {0};
-    for (int i = 0; i < RT_LINEAR_WEIGHTS && w[i].ndim; i++)
-        for (int64_t first = 0; *all && first < w[i].dim[0]; first += RT_HALF_COLUMNS) {
+    for (int i = 0; i < RT_LINEAR_WEIGHTS && w[i].ndim; i++) {
+        *all &= w[i].dim[0] >= RT_HALF_LEAST;
+        for (int64_t left = w[i].dim[0]; *all && left > 0; left -= width_of(left)) {
             const rt_half_product *p;
-            int64_t left = w[i].dim[0] - first;
-            if (rt_half_find(n->prec.in, left < RT_HALF_COLUMNS ? left : RT_HALF_COLUMNS, K, &p, &err) != RT_OK)
-                return rt_infer_fail(g, n, err.status, "%s", err.text);
-            *all &= p != NULL && w[i].dim[0] >= RT_HALF_LEAST;
+            if (rt_half_find(n->prec.in, width_of(left), K, &p, &err) != RT_OK) return rt_infer_fail(g, n, err.status, "%s", err.text);
+            *all = p != NULL;
         }
+    }
     return RT_OK;
 }
 static size_t largest(size_t a, size_t b) { return a > b ? a : b; }
