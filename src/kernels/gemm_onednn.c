@@ -8,6 +8,7 @@
 #ifdef RT_ONEDNN
 #include "kernels/gemm.h"
 #include "kernels/half.h"
+#include "kernels/isa.h"
 #include <assert.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -30,7 +31,7 @@ __attribute__((constructor)) static void ignore_environment(void) { (void)dnnl_s
 
 static bool invariant_rows(void) {
     static atomic_int known; /* 0: not asked yet; the answer is the same whoever asks */
-    if (!known) known = (dnnl_get_effective_cpu_isa() & dnnl_cpu_isa_avx512_core) == dnnl_cpu_isa_avx512_core ? 1 : 2;
+    if (!known) known = rt_isa_of_processor() == RT_ISA_HIGHEST && (dnnl_get_effective_cpu_isa() & dnnl_cpu_isa_avx512_core) == dnnl_cpu_isa_avx512_core ? 1 : 2;
     return known == 1;
 }
 
@@ -70,7 +71,9 @@ const char *rt_gemm_f32_library(void) {
  * The matmul primitive, made once for its sizes. Made and run as if there were one thread, since its blocks are chosen by the
  * number of threads too; with scratch of the caller's, without which two threads could not run one primitive. */
 
-static bool instructions_include(dnnl_cpu_isa_t isa) { return ((unsigned)dnnl_get_effective_cpu_isa() & (unsigned)isa) == (unsigned)isa; }
+static bool instructions_include(dnnl_cpu_isa_t isa) {
+    return invariant_rows() && ((unsigned)dnnl_get_effective_cpu_isa() & (unsigned)isa) == (unsigned)isa;
+}
 
 const char *rt_half_library_instructions(rt_dtype half) {
     if (half == RT_BF16 && instructions_include(dnnl_cpu_isa_avx512_core_amx)) return "amx_bf16";
