@@ -1,5 +1,8 @@
 /* mem.c - the one allocator. A 64-byte header in front of each block holds its size, so that live bytes are known. */
 #include <retort/base/mem.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -55,6 +58,12 @@ void rt_free(void *block) {
     header *h = (header *)((char *)block - HEADER);
     count(-1, -(int64_t)h->bytes);
     free(h);
+}
+
+void rt_mem_trim(void) {
+#ifdef __GLIBC__
+    malloc_trim(0);
+#endif
 }
 
 void *rt_realloc(void *block, size_t bytes) {

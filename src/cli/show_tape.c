@@ -77,13 +77,14 @@ static rt_status run_tape(rt_context *c, const void *given, rt_error *err) { ret
 
 static void print_stats(const char *name, const rt_graph *g, rt_buf *out) {
     rt_graph_stats s = rt_graph_stats_get(g);
-    rt_buf_printf(out, "%-20s %5lld nodes %5lld steps  activations %9.2f MiB  packed weights %9.2f MiB  scratch a thread %7.2f MiB\n", name, (long long)s.nodes,
-                  (long long)s.steps, (double)s.arena_bytes / 1048576, (double)s.cache_bytes / 1048576, (double)s.worker_scratch_bytes / 1048576);
+    rt_buf_printf(out, "%-20s %5lld nodes %5lld steps  activations %9.2f MiB, beside the block %7.2f  packed weights %9.2f MiB  scratch a thread %7.2f MiB\n", name, (long long)s.nodes,
+                  (long long)s.steps, (double)s.arena_bytes / 1048576, (double)s.own_bytes / 1048576, (double)s.cache_bytes / 1048576, (double)s.worker_scratch_bytes / 1048576);
 }
 static void print_plan(const arguments *a, const rt_trainer *t, rt_buf *out) {
     const rt_student *s = &t->student;
     double block = (double)(s->weights.block_bytes + s->grads.block_bytes + s->m.block_bytes + s->v.block_bytes + s->master.block_bytes);
     print_start(t, out);
+    rt_buf_printf(out, "activations: one plan after another in a block of %.2f MiB; beside it what outlives a run\n", (double)rt_workspace_bytes(t->space) / 1048576);
     print_stats("student, training", t->graph.g, out);
     print_stats("student, evaluation", rt_evaluator_graph(t->evaluator), out);
     if (t->teacher.g) print_stats("teacher", t->teacher.g, out);
@@ -92,7 +93,7 @@ static void print_plan(const arguments *a, const rt_trainer *t, rt_buf *out) {
         rt_experts_text(&t->teacher_files.weights, out);
         rt_buf_puts(out, ", in place or packed at first use\n");
     }
-    rt_buf_printf(out, "%-20s weights, gradients, moments, masters %9.2f MiB;  %lld rows of vocabulary scores at a time\n\n", "student", block / 1048576,
+    rt_buf_printf(out, "%-20s weights, %smoments, masters %9.2f MiB;  %lld rows of vocabulary scores at a time\n\n", "student", s->grads.block ? "gradients, " : "", block / 1048576,
                   (long long)t->graph.head_rows);
     rt_graph_describe(graph_of(a, t), true, out);
 }

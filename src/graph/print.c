@@ -51,5 +51,6 @@ void rt_graph_unreached(const rt_graph *g, void (*fn)(void *, const char *), voi
 }
 
 rt_graph_stats rt_graph_stats_get(const rt_graph *g) {
-    return (rt_graph_stats){g->n_nodes, g->n_steps, (int64_t)g->memory_bytes, g->cache_bytes, (int64_t)g->worker_scratch};
+    return (rt_graph_stats){.nodes = g->n_nodes, .steps = g->n_steps, .arena_bytes = (int64_t)(g->memory_bytes + g->own_bytes), .cache_bytes = g->cache_bytes,
+                            .worker_scratch_bytes = (int64_t)g->worker_scratch, .own_bytes = (int64_t)g->own_bytes, .least_bytes = (int64_t)g->live_bytes};
 }

@@ -31,7 +31,8 @@ __attribute__((constructor)) static void ignore_environment(void) { (void)dnnl_s
 
 static bool invariant_rows(void) {
     static atomic_int known; /* 0: not asked yet; the answer is the same whoever asks */
-    if (!known) known = rt_isa_of_processor() == RT_ISA_HIGHEST && (dnnl_get_effective_cpu_isa() & dnnl_cpu_isa_avx512_core) == dnnl_cpu_isa_avx512_core ? 1 : 2;
+    bool library = (dnnl_get_effective_cpu_isa() & dnnl_cpu_isa_avx512_core) == dnnl_cpu_isa_avx512_core;
+    if (!known) known = library && rt_isa_of_processor() == RT_ISA_HIGHEST ? 1 : 2;
     return known == 1;
 }
 

@@ -12,7 +12,8 @@
 #define RETORT_KERNELS_HALF_H
 #include <retort/tensor/dtype.h>
 
-enum { RT_HALF_COLUMNS = 512, RT_HALF_LD = RT_HALF_COLUMNS + 16 /* of y; see rt_panel_ld */, RT_HALF_LEAST = 64 /* of a weight's sizes; smaller ones gain nothing */ };
+enum { RT_HALF_COLUMNS = 512, RT_HALF_LD = RT_HALF_COLUMNS + 16, /* of y; see rt_panel_ld */
+       RT_HALF_LEAST = 64 /* of a weight's sizes; smaller ones gain nothing */ };
 
 typedef struct rt_half_product rt_half_product; /* of one type, N and K; lives as long as the process */
 

@@ -126,6 +126,7 @@ static rt_status open_factored(rt_projector *p, const rt_projector_options *o, r
 static rt_status open_into(rt_projector *p, const rt_projector_options *o, rt_error *err) {
     p->kind = o->kind;
     p->vocab = o->vocab;
+    p->space = o->space;
     RT_TRY(output_matrix(o->teacher, "teacher", o->vocab, &p->teacher_matrix, err));
     rt_dtype in = o->teacher_precision->act[rt_role_head], weight = p->teacher_matrix.dtype;
     p->teacher_prec = (rt_prec){in, weight, wide(weight), wide(weight), wide(weight)};

@@ -23,6 +23,7 @@ struct rt_projector {
     rt_tensor matrix;                         /* what a head multiplies with: E_t, E_s, or the cast E_s */
     rt_projector_part part[RT_PROJECTOR_PARTS];
     rt_optim *optim;
+    rt_workspace *space;
     void *block; /* all arrays of the parts */
 };
 #endif

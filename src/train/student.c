@@ -24,7 +24,7 @@ static rt_status open_masters(rt_student *s, rt_error *err) {
 
 static bool decays(const rt_slot *s, bool all) { return all || (s->role != rt_role_norm && s->role != rt_role_embedding); }
 
-static rt_status open_optimizer(rt_student *s, const rt_optim_config *o, bool decay_all, rt_error *err) {
+rt_status rt_student_optimizer(rt_student *s, const rt_optim_config *o, bool decay_all, rt_error *err) {
     rt_optim_param *p = rt_zalloc((size_t)s->weights.count * sizeof *p);
     if (!p) return rt_fail(err, RT_E_NOMEM, "out of memory: optimizer");
     for (int64_t i = 0; i < s->weights.count; i++) {
@@ -38,7 +38,7 @@ static rt_status open_optimizer(rt_student *s, const rt_optim_config *o, bool de
     return status;
 }
 
-static rt_status open_all(rt_student *s, const rt_model_config *c, const rt_precision *p, const rt_optim_config *o, bool decay_all, rt_error *err) {
+static rt_status open_all(rt_student *s, const rt_model_config *c, const rt_precision *p, rt_error *err) {
     for (int r = 0; r < RT_ROLE_COUNT; r++)
         if (p->weight[r] == RT_F64) return rt_fail(err, RT_E_UNSUPPORTED, "precision: a student is not trained in f64, which is the tests' reference");
     s->precision = *p;
@@ -47,15 +47,14 @@ static rt_status open_all(rt_student *s, const rt_model_config *c, const rt_prec
     rt_weights *f32[] = {&s->grads, &s->m, &s->v};
     for (int i = 0; i < 3; i++) {
         RT_TRY(rt_weights_like(f32[i], &s->weights, RT_F32, err));
-        RT_TRY(rt_weights_alloc(f32[i], err));
+        if (f32[i] != &s->grads) RT_TRY(rt_weights_alloc(f32[i], err));
     }
-    RT_TRY(open_masters(s, err));
-    return open_optimizer(s, o, decay_all, err);
+    return open_masters(s, err);
 }
 
-rt_status rt_student_open(rt_student *s, const rt_model_config *c, const rt_precision *p, const rt_optim_config *o, bool decay_all, rt_error *err) {
+rt_status rt_student_open(rt_student *s, const rt_model_config *c, const rt_precision *p, rt_error *err) {
     *s = (rt_student){0};
-    rt_status status = open_all(s, c, p, o, decay_all, err);
+    rt_status status = open_all(s, c, p, err);
     if (status != RT_OK) rt_student_close(s);
     return status;
 }

@@ -31,7 +31,8 @@ static rt_status plan_teacher(rt_trainer *t, rt_error *err) {
     const rt_job *job = t->job;
     if (!job->teacher.path) return RT_OK;
     RT_TRY(rt_hf_content_hash(t->teacher_files.files, &t->teacher_hash, err));
-    rt_forward_options o = {.name = "teacher", .windows = job->data.batch, .T = job->data.sequence_length, .cache_budget = job->teacher.pack_budget};
+    rt_forward_options o = {.name = "teacher", .windows = job->data.batch, .T = job->data.sequence_length, .cache_budget = job->teacher.pack_budget,
+                            .cache_panels = job->teacher.cache_panels, .space = t->space};
     return rt_forward_open(&t->teacher, &t->teacher_files.weights, &t->teacher_files.precision, &o, err);
 }
 
@@ -99,7 +100,7 @@ static rt_status open_projector(rt_trainer *t, rt_error *err) {
     rt_dtype dtype = RT_NONE;
     if (strcmp(t->job->precision.projector, "inherit") != 0) rt_dtype_parse(t->job->precision.projector, &dtype);
     rt_projector_options o = {.kind = t->job->projector.kind, .teacher = &t->teacher_files.weights, .teacher_precision = &t->teacher_files.precision,
-                              .student = &t->student.weights, .dtype = dtype, .vocab = vocabulary(t), .optimizer = &optimizer};
+                              .student = &t->student.weights, .dtype = dtype, .vocab = vocabulary(t), .optimizer = &optimizer, .space = t->space};
     RT_TRY(rt_projector_open(&t->projector, &o, err));
     bool trains = rt_projector_trainable(t->projector) && t->job->projector.update == RT_PROJECTOR_ALWAYS;
     return rt_projection_open(&t->projection, t->projector, rt_forward_hidden(&t->teacher), trains ? RT_PROJECTION_TRAIN : RT_PROJECTION_HIDDEN,
@@ -121,11 +122,14 @@ static rt_status open_routers(rt_trainer *t, rt_error *err) {
     return RT_OK;
 }
 
+/* A step is one backward pass: its gradients need not outlive it but for the optimizer, and take the place of activations. */
+static bool one_run(const rt_job *job) { return job->data.accumulate == 1; }
+
 static rt_status open_graphs(rt_trainer *t, int64_t head_rows, rt_error *err) {
     const rt_job *job = t->job;
     rt_step_options s = {.name = "student", .windows = job->data.batch, .T = job->data.sequence_length, .vocab = vocabulary(t), .recompute = job->run.recompute,
                          .trace = job->run.trace && t->config.experts > 0, .router = t->router, .states = t->router_states, .terms = t->objective.terms,
-                         .n_terms = t->objective.n_all, .head_budget = job->run.head_budget, .head_rows = head_rows, .train = true};
+                         .n_terms = t->objective.n_all, .head_budget = job->run.head_budget, .head_rows = head_rows, .train = true, .plan_gradients = one_run(job), .space = t->space};
     if (t->projector) s.teacher = (rt_teacher_side){rt_projection_hidden(t->projection), rt_projector_matrix(t->projector), rt_projector_prec(t->projector)};
     RT_TRY(rt_step_graph_open(&t->graph, &t->student.weights, &t->student.grads, &t->student.precision, &s, err));
     for (int i = t->objective.n_terms; i < t->objective.n_all; i++) t->graph.term_active[i] = 0;
@@ -134,7 +138,7 @@ static rt_status open_graphs(rt_trainer *t, int64_t head_rows, rt_error *err) {
                               .projector = t->projector, .objective = t->objective.terms, .n_objective = t->objective.n_terms,
                               .windows = job->data.batch, .T = s.T, .vocab = s.vocab, .temperature = t->objective.temperature,
                               .trace = s.trace, .router = t->router, .states = t->router_states, .head_budget = job->run.head_budget,
-                              .head_rows = t->graph.head_rows};
+                              .head_rows = t->graph.head_rows, .space = t->space};
     return rt_evaluator_open(&t->evaluator, &e, err);
 }
 
@@ -146,20 +150,28 @@ static rt_status open_data(rt_trainer *t, rt_error *err) {
     return rt_windows_make(&t->valid_windows, t->data.valid, d->sequence_length, false, err);
 }
 
-static rt_status open_all(rt_trainer *t, int64_t head_rows, rt_error *err) {
+static rt_status open_optimizer(rt_trainer *t, rt_error *err) {
     rt_optim_config optimizer = rt_job_optim_config(t->job);
+    if (one_run(t->job)) rt_step_graph_gradients(&t->graph, &t->student.grads);
+    return rt_student_optimizer(&t->student, &optimizer, t->job->optimizer.decay_all, err);
+}
+
+static rt_status open_all(rt_trainer *t, int64_t head_rows, rt_error *err) {
     rt_precision p = rt_job_student_precision(t->job);
     RT_TRY(rt_objective_resolve(&t->objective, t->job, err));
     if (t->job->student.from) RT_TRY(rt_model_path(t->job->student.from, &t->from, err));
+    if (!(t->space = rt_workspace_new())) return rt_fail(err, RT_E_NOMEM, "out of memory: trainer");
     RT_TRY(open_teacher_files(t, err));
     RT_TRY(rt_corpus_set_open(&t->data, t->job, tokenizer_home(t), err));
     RT_TRY(student_config(t, err));
     RT_TRY(plan_teacher(t, err));
     RT_TRY(open_data(t, err));
-    RT_TRY(rt_student_open(&t->student, &t->config, &p, &optimizer, t->job->optimizer.decay_all, err));
+    RT_TRY(rt_student_open(&t->student, &t->config, &p, err));
+    if (!one_run(t->job)) RT_TRY(rt_weights_alloc(&t->student.grads, err));
     RT_TRY(open_projector(t, err));
     RT_TRY(open_routers(t, err));
-    return open_graphs(t, head_rows, err);
+    RT_TRY(open_graphs(t, head_rows, err));
+    return open_optimizer(t, err);
 }
 
 rt_status rt_trainer_open(rt_trainer **out, const rt_job *job, int64_t head_rows, rt_error *err) {
@@ -169,6 +181,7 @@ rt_status rt_trainer_open(rt_trainer **out, const rt_job *job, int64_t head_rows
     t->best_step = -1;
     rt_status s = open_all(t, head_rows, err);
     if (s != RT_OK) rt_trainer_close(t), *out = NULL;
+    else rt_mem_trim(); /* texts of tokenizers and headers, smaller plans */
     return s;
 }
 
@@ -187,6 +200,7 @@ void rt_trainer_close(rt_trainer *t) {
     rt_loader_free(t->loader);
     rt_student_close(&t->student);
     rt_forward_close(&t->teacher);
+    rt_workspace_free(t->space);
     rt_frozen_close(&t->teacher_files);
     rt_corpus_set_close(&t->data);
     rt_hf_close(t->source);

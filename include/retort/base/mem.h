@@ -11,6 +11,8 @@ void *rt_alloc(size_t bytes);  /* uninitialised; NULL when out of memory; rt_all
 void *rt_zalloc(size_t bytes); /* zeroed */
 void *rt_realloc(void *block, size_t bytes);
 void rt_free(void *block); /* NULL is fine */
+/* What was freed goes back to the system, where the C library keeps it: after opening things, before work that lasts. */
+void rt_mem_trim(void);
 char *rt_strdup(const char *text);
 char *rt_strndup(const char *text, size_t length);
 /* count * size, or SIZE_MAX on overflow (which no allocator grants). */

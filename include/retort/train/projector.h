@@ -37,6 +37,7 @@ typedef struct rt_projector_options {
     rt_dtype dtype;                   /* of W and b; RT_NONE: the dtype of the teacher's hidden states */
     int64_t vocab;                    /* V: rows of the matrices beyond it are padding */
     const rt_optim_config *optimizer; /* factored; NULL: for evaluation only, no masters and moments */
+    rt_workspace *space;             /* of its plans (rt_projection_open); NULL: memory of their own */
 } rt_projector_options;
 
 typedef struct rt_projector rt_projector;
@@ -92,6 +93,7 @@ void rt_projection_close(rt_projection *x); /* NULL is fine; before its projecto
 rt_status rt_projection_run(rt_projection *x, int32_t *targets, double gain, rt_error *err) RT_NODISCARD;
 /* W h + b [N,D_s], or with shared the teacher's own tensor; valid until the next run, its place never moves. */
 const rt_tensor *rt_projection_hidden(const rt_projection *x);
+rt_graph *rt_projection_graph(const rt_projection *x); /* NULL where nothing is computed */
 /* Of the last run: cross-entropy (TRAIN) or KL (COMPARE) in nats summed over `count` supervised positions; else zeros.
  */
 void rt_projection_sum(const rt_projection *x, double *sum, double *count);
