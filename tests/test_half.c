@@ -184,6 +184,45 @@ static void check_repeats(const layer *l) {
 }
 static void the_same_bits_for_any_threads_and_cache(void) { for_each(check_repeats); }
 
+/* A chain: what goes from one operation to the next there is rounded, but f32. As the operations one by one, and as with f32 products
+ * but for rounding: elements of the last are at most a few units apart. */
+static rt_tensor chained(const operands *o, rt_dtype half, bool chain) {
+    rt_error err = {0};
+    rt_prec p = rt_prec_uniform(half);
+    rt_graph *g = rt_graph_new("t");
+    rt_ref x = rt_graph_input(g, "x", &o->x), a = rt_linear(g, x, rt_graph_param(g, "w", &o->w[0], NULL), p, "up");
+    rt_ref y = rt_linear_residual(g, rt_swiglu(g, a, p, "gate"), rt_graph_param(g, "w", &o->w[1], NULL), x, p, "down");
+    if (!chain) rt_graph_output(g, a);
+    rt_graph_output(g, y);
+    rt_tensor out = rt_tensor_2d(half, NULL, ROWS, 200);
+    out.data = rt_zalloc(rt_tensor_bytes(&out));
+    RT_OK_OR_FAIL(rt_graph_plan(g, false, &err));
+    RT_OK_OR_FAIL(rt_graph_forward(g, &err));
+    memcpy(out.data, rt_graph_value(g, y)->data, rt_tensor_bytes(&out));
+    rt_graph_free(g);
+    return out;
+}
+static void chains_hand_on_what_is_rounded(void) {
+    static const rt_dtype halves[] = {RT_BF16, RT_F16};
+    for (int h = 0; h < 2; h++) {
+        if (!rt_half_instructions(halves[h])) {
+            rt_test_skip("this processor, or the library, multiplies no %s", rt_dtype_name(halves[h]));
+            continue;
+        }
+        operands o = {.x = filled(halves[h], ROWS, 200, 1, 1, false), .w = {filled(halves[h], 384, 200, 0.1, 2, false), filled(halves[h], 200, 192, 0.1, 3, false)}};
+        rt_tensor y = chained(&o, halves[h], true), apart = chained(&o, halves[h], false);
+        CU_ASSERT_TRUE(memcmp(y.data, apart.data, rt_tensor_bytes(&y)) == 0);
+        rt_half_disable(true);
+        rt_tensor plain = chained(&o, halves[h], true);
+        rt_half_disable(false);
+        double unit = halves[h] == RT_F16 ? 0x1p-10 : 0x1p-7, worst = 0, most = 0;
+        for (int64_t i = 0; i < rt_tensor_count(&y); i++)
+            worst = fmax(worst, fabs(rt_get(&y, i) - rt_get(&plain, i))), most = fmax(most, fabs(rt_get(&plain, i)));
+        RT_CHECK(most > 1 && worst <= 2 * unit * most, "%s: %g apart, of %g", rt_dtype_name(halves[h]), worst, most);
+        rt_free(y.data), rt_free(apart.data), rt_free(plain.data), drop(&o);
+    }
+}
+
 /* --------------------------------------------------------------------- what is not there, or fails */
 
 static void other_products_stay_f32(void) {
@@ -231,6 +270,7 @@ RT_SUITE(half) {
     RT_TEST(integers_are_exact);
     RT_TEST(rows_do_not_depend_on_their_company);
     RT_TEST(the_same_bits_for_any_threads_and_cache);
+    RT_TEST(chains_hand_on_what_is_rounded);
     RT_TEST(other_products_stay_f32);
     RT_TEST(any_allocation_may_fail);
 }

@@ -56,7 +56,7 @@ static void size_half(const rt_graph *g, rt_node *n, const rt_tensor *w, int64_t
         scratch = largest(scratch, rt_half_scratch(p));
         panels = q.panel + rt_align64(rt_half_panel_bytes(p));
     }
-    size_t worker = rt_align64(scratch) + rt_align64((size_t)(RT_ROW_BLOCK * K) * 2) + rt_align64(RT_HALF_COLUMNS * sizeof(float)) +
+    size_t worker = rt_align64(scratch) + rt_align64((size_t)(RT_ROWS_MAX * K) * 2) + rt_align64(RT_HALF_COLUMNS * sizeof(float)) +
                     rt_align64((size_t)(RT_ROWS_MAX * RT_HALF_LD) * sizeof(float)) + rt_align64(RT_HALF_COLUMNS * sizeof(float));
     n->half = true;
     n->prepare_tasks = pieces;
@@ -91,17 +91,16 @@ void rt_linear_half_prepare(const rt_call *c, int64_t task) {
     if (c->cache) rt_file_drop(rt_row_ptr(from, q.first), (size_t)(q.columns * K) * 2); /* not read again */
 }
 
-/* y [n, q->columns] of the piece, f32. The last rows go through 16 of which the others are zero. */
-static bool multiply(const rt_call *c, const piece *q, int64_t r0, int64_t n, float *y, char *s) {
-    int64_t K = c->in[RT_LINEAR_X].dim[1], whole = n / RT_ROW_BLOCK * RT_ROW_BLOCK;
-    const rt_half_product *p = rt_half_known(c->node->prec.in, q->columns, K);
-    const char *x = rt_row_ptr(&c->in[RT_LINEAR_X], r0), *panel = panels_of(c) + q->panel;
-    char *last = rt_take(&s, (size_t)(RT_ROW_BLOCK * K) * 2);
-    if (!rt_half_rows(p, whole, x, panel, y, s)) return false;
-    if (whole == n) return true;
-    memcpy(last, x + (size_t)(whole * K) * 2, (size_t)((n - whole) * K) * 2);
-    memset(last + (size_t)((n - whole) * K) * 2, 0, (size_t)((whole + RT_ROW_BLOCK - n) * K) * 2);
-    return rt_half_rows(p, RT_ROW_BLOCK, last, panel, y + whole * RT_HALF_LD, s);
+/* Rows r0..r0+n as halves, and zeros up to a multiple of 16. Inside a chain they are f32 that is already rounded (exact again). */
+static const void *half_rows(const rt_call *c, int64_t r0, int64_t n, char *buffer) {
+    const rt_tensor *x = &c->in[RT_LINEAR_X];
+    rt_dtype half = c->node->prec.in;
+    int64_t K = x->dim[1], all = rt_round16(n);
+    if (x->dtype == half && all == n) return rt_row_ptr(x, r0);
+    if (x->dtype == half) memcpy(buffer, rt_row_ptr(x, r0), (size_t)(n * K) * 2);
+    else (void)rt_rows_store_f32(half, rt_row_ptr(x, r0), buffer, n * K);
+    memset(buffer + (size_t)(n * K) * 2, 0, (size_t)((all - n) * K) * 2);
+    return buffer;
 }
 /* One row of the piece: residual and bias added, rounded into place. */
 static bool finish(const rt_call *c, const piece *q, int64_t row, float *y, const float *bias, float *spare) {
@@ -111,7 +110,7 @@ static bool finish(const rt_call *c, const piece *q, int64_t row, float *y, cons
         rt_rows_f32()->add(y, spare, y, q->columns);
     }
     if (bias) rt_rows_f32()->add(y, bias, y, q->columns);
-    return rt_rows_store_f32(out->dtype, y, (char *)rt_row_ptr(out, row) + (size_t)q->at * rt_dtype_size(out->dtype), q->columns);
+    return rt_store_f32(c, out, y, (char *)rt_row_ptr(out, row) + (size_t)q->at * rt_dtype_size(out->dtype), q->columns);
 }
 static const float *bias_of(const rt_call *c, const piece *q, float *to) {
     const rt_tensor *b = &c->in[RT_LINEAR_BIAS + q->weight];
@@ -121,13 +120,15 @@ static const float *bias_of(const rt_call *c, const piece *q, float *to) {
 }
 void rt_linear_half_rows(const rt_call *c, int64_t r0, int64_t r1, int worker) {
     char *s = rt_scratch(worker);
+    int64_t n = r1 - r0, K = c->in[RT_LINEAR_X].dim[1];
     float *y = rt_take(&s, (size_t)(RT_ROWS_MAX * RT_HALF_LD) * sizeof *y), *spare = rt_take(&s, RT_HALF_COLUMNS * sizeof *spare);
     float *bias = rt_take(&s, RT_HALF_COLUMNS * sizeof *bias);
+    const void *x = half_rows(c, r0, n, rt_take(&s, (size_t)(RT_ROWS_MAX * K) * 2));
     bool ok = true, overflow = false;
     for (piece q = {0}; ok && next_piece(&c->in[RT_LINEAR_W], c->node->prec.in, &q);) {
         const float *b = bias_of(c, &q, bias);
-        ok = multiply(c, &q, r0, r1 - r0, y, s);
-        for (int64_t i = 0; ok && i < r1 - r0; i++) overflow |= finish(c, &q, r0 + i, y + i * RT_HALF_LD, b, spare);
+        ok = rt_half_rows(rt_half_known(c->node->prec.in, q.columns, K), rt_round16(n), x, panels_of(c) + q.panel, y, s);
+        for (int64_t i = 0; ok && i < n; i++) overflow |= finish(c, &q, r0 + i, y + i * RT_HALF_LD, b, spare);
     }
     if (!ok) no_memory(c);
     if (overflow) rt_call_overflow(c, &c->out[0]);
