@@ -198,10 +198,12 @@ static dnnl_status_t execute(const_dnnl_primitive_t primitive, int count, const 
         args[i].arg = given[i].name;
         s = dnnl_memory_create(&args[i].memory, given[i].desc, engine(), (void *)(uintptr_t)given[i].at);
     }
+    sigset_t mask = hold_signals();
     int before = rt_solo_begin();
     if (s == dnnl_success) s = dnnl_primitive_execute(primitive, stream, count, args);
     if (s == dnnl_success) s = dnnl_stream_wait(stream);
     rt_solo_end(before);
+    pthread_sigmask(SIG_SETMASK, &mask, NULL);
     for (int i = 0; i < count; i++)
         if (args[i].memory) (void)dnnl_memory_destroy(args[i].memory);
     if (stream) (void)dnnl_stream_destroy(stream);
