@@ -1,9 +1,10 @@
 /* bench_contracts.c - operations through the tape, once for each numeric contract they have: what a dtype costs.
  *
- * linear: 2048 rows, 512 -> 1408, forward, and backward with both gradients. swiglu, cast: 2048 rows of 1408, as a share of the
+ * linear: 2048 rows, 512 -> 1408, forward, and backward with both gradients; where the processor multiplies halves also without that. swiglu, cast: 2048 rows of 1408, as a share of the
  * rate of copying; these arrays (23 MB and less) may lie in a cache, which copying 64 MiB does not. */
 #include "harness.h"
 #include "kernels/contract.h"
+#include "kernels/half.h"
 #include "tensors.h"
 #include <retort/ops/ops.h>
 #include <stdio.h>
@@ -65,11 +66,11 @@ static rt_ref swiglu(operation *o, rt_ref x, rt_prec p) { return rt_swiglu(o->g,
 static rt_ref cast(operation *o, rt_ref x, rt_prec p) { return rt_cast(o->g, x, p.out, "cast"); }
 
 /* One operation: a case forward and a case backward, with flops or bytes for each. */
-static rt_status add(set *s, const char *name, builder build, int64_t columns, rt_prec p, const double work[2], rt_error *err) {
+static rt_status add(set *s, const char *name, builder build, int64_t columns, rt_prec p, const double work[2], const char *how, rt_error *err) {
     bool product = p.weight != RT_NONE;
     char full[64];
     snprintf(full, sizeof full, "%s %s>%s", name, rt_dtype_name(p.in), rt_dtype_name(p.out));
-    if (product) snprintf(full, sizeof full, "%s %s*%s>%s", name, rt_dtype_name(p.in), rt_dtype_name(p.weight), rt_dtype_name(p.out));
+    if (product) snprintf(full, sizeof full, "%s %s*%s>%s%s", name, rt_dtype_name(p.in), rt_dtype_name(p.weight), rt_dtype_name(p.out), how);
     if (!bench_wanted(s->b, full)) return RT_OK;
     if (s->count == OPERATIONS_MAX) return rt_fail(err, RT_E_ARG, "more than %d operations", OPERATIONS_MAX);
     operation *o = &s->op[s->count++];
@@ -83,6 +84,15 @@ static rt_status add(set *s, const char *name, builder build, int64_t columns, r
     return RT_OK;
 }
 
+/* Where the processor multiplies halves: the same without that, so that one run has both. */
+static rt_status add_in_f32(set *s, rt_prec p, const double work[2], rt_error *err) {
+    if (p.in != p.weight || !rt_dtype_is_half(p.in) || !rt_half_instructions(p.in)) return RT_OK;
+    rt_half_disable(true);
+    rt_status status = add(s, "linear", linear, K, p, work, " in f32", err);
+    rt_half_disable(false);
+    return status;
+}
+
 static rt_status add_all(set *s, rt_error *err) {
     int rows;
     const rt_contract *table = rt_contract_table(&rows);
@@ -92,9 +102,11 @@ static rt_status add_all(set *s, rt_error *err) {
         double in = (double)rt_dtype_size(p.in), out = (double)rt_dtype_size(p.out), d = (double)rt_dtype_size(p.grad);
         const double gate[] = {ROWS * N * (2 * in + out), ROWS * N * (2 * in + 3 * d)}, convert[] = {ROWS * N * (in + out), ROWS * N * 2 * d};
         if (p.in == RT_NONE) continue; /* embeddings: a copy of rows */
-        if (p.weight != RT_NONE) RT_TRY(add(s, "linear", linear, K, p, product, err));
-        else if (p.in == p.out) RT_TRY(add(s, "swiglu", swiglu, 2 * N, p, gate, err));
-        else RT_TRY(add(s, "cast", cast, N, p, convert, err));
+        if (p.weight != RT_NONE) {
+            RT_TRY(add(s, "linear", linear, K, p, product, "", err));
+            RT_TRY(add_in_f32(s, p, product, err));
+        } else if (p.in == p.out) RT_TRY(add(s, "swiglu", swiglu, 2 * N, p, gate, "", err));
+        else RT_TRY(add(s, "cast", cast, N, p, convert, "", err));
     }
     return RT_OK;
 }

@@ -1,5 +1,9 @@
 # Row kernels (src/kernels/isa/*.c) are compiled once per level of x86-64 and chosen when the program starts
 # (src/kernels/isa.c), so a release runs everywhere and uses what is there. Elsewhere: one plain build.
+set(RT_ISA_LIMIT "" CACHE STRING "the highest level that is used, v2 or v3; empty: what the processor has")
+if(RT_ISA_LIMIT)
+  set_source_files_properties(${CMAKE_SOURCE_DIR}/src/kernels/isa.c PROPERTIES COMPILE_DEFINITIONS RT_ISA_LIMIT="${RT_ISA_LIMIT}")
+endif()
 file(GLOB RT_ISA_SOURCES CONFIGURE_DEPENDS src/kernels/isa/*.c)
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   set(RT_ISA_LEVELS v2 v3 v4)

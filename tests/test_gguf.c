@@ -21,7 +21,7 @@ static double stored_f16(double x) { return (double)rt_f16_to_f32(rt_f32_to_f16(
 /* The definition, with exact arithmetic where ggml's floats round: d = max / 127, q = x / d to nearest, halves away from zero. */
 static void q8_0_is_the_definition(void) {
     float x[96], y[96];
-    char blocks[3 * RT_Q8_0_BYTES];
+    signed char blocks[3 * RT_Q8_0_BYTES];
     rt_tensor t = rt_tensor_1d(RT_F32, x, 96);
     rt_fill_normal(&t, 0.3, 11);
     for (int i = 64; i < 96; i++) x[i] = 0;
@@ -36,7 +36,7 @@ static void q8_0_is_the_definition(void) {
         memcpy(&scale, blocks + 34 * b, 2);
         CU_ASSERT_EQUAL(scale.bits, rt_f32_to_f16(d).bits);
         for (int i = 0; i < 32; i++) {
-            int q = (signed char)blocks[34 * b + 2 + i];
+            int q = blocks[34 * b + 2 + i];
             double exact = d > 0 ? (double)x[32 * b + i] / (double)d : 0;
             CU_ASSERT_EQUAL(q, d > 0 ? (int)roundf(x[32 * b + i] * (1 / d)) : 0); /* ggml's reference multiplies */
             RT_CHECK(fabs(q - exact) <= 0.5 + 1e-4, "block %d number %d: %d for %g", b, i, q, exact);

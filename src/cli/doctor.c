@@ -3,6 +3,7 @@
 #include "cli/machine.h"
 #include "kernels/convert.h"
 #include "kernels/gemm.h"
+#include "kernels/half.h"
 #include "kernels/isa.h"
 #include "kernels/measure.h"
 #include <retort/base/command.h>
@@ -18,7 +19,7 @@ static const rt_option options[] = {RT_OPT_FLAG(arguments, json, "no", "print JS
                                     RT_OPT_FLAG(arguments, fast, "no", "measure nothing"), RT_OPT_END};
 
 typedef struct speeds { /* 0: not measured */
-    double product, panel, f64, fma_core, copy, f16;
+    double product, panel, f64, fma_core, copy, f16, bf16_product, f16_product;
 } speeds;
 enum { WARNINGS = 8 };
 typedef struct report {
@@ -66,6 +67,8 @@ static rt_status measure(speeds *s, rt_error *err) {
     s->fma_core = rt_measure_fma_peak();
     RT_TRY(rt_measure_product_rate(&s->product, err));
     RT_TRY(rt_measure_panel_rate(&s->panel, err));
+    RT_TRY(rt_measure_half_rate(RT_BF16, &s->bf16_product, err));
+    RT_TRY(rt_measure_half_rate(RT_F16, &s->f16_product, err));
     RT_TRY(rt_measure_f64_rate(&s->f64, err));
     RT_TRY(rt_measure_copy_rate(&s->copy, err));
     return f16_rate(&s->f16, err);
@@ -144,6 +147,7 @@ static void add_machine(const rt_machine *m, rt_buf *out) {
     row(out, "processor", "%s", m->cpu);
     row(out, "features", "%s", m->features);
     row(out, "row kernels", "%s level", rt_isa_name(rt_isa_level()));
+    row(out, "half products", "%s", rt_half_summary());
     row(out, "cores", "%d usable of %d", m->cores_usable, m->cores_online);
     row(out, "memory", "%.1f GiB free of %.1f", gib(m->memory_available), gib(m->memory));
     if (m->memory_limit) row(out, "memory limit", "%.1f GiB (control group)", gib(m->memory_limit));
@@ -162,6 +166,8 @@ static void add_speeds(const speeds *s, int cores, rt_buf *out) {
         100 * s->product / peak);
     row(out, "f32 products, panels", "%7.1f GFLOP/s (%.0f %% of the peak), weights as retort packs them", s->panel,
         100 * s->panel / peak);
+    if (s->bf16_product > 0) row(out, "bf16 products", "%7.1f GFLOP/s (%.2f x f32 panels)", s->bf16_product, s->bf16_product / s->panel);
+    if (s->f16_product > 0) row(out, "f16 products", "%7.1f GFLOP/s (%.2f x f32 panels)", s->f16_product, s->f16_product / s->panel);
     row(out, "f64 products", "%7.1f GFLOP/s", s->f64);
     row(out, "f16 to f32", "%7.1f G elements/s", s->f16);
     row(out, "memory copy", "%7.1f GB/s, read and written", s->copy);
@@ -182,16 +188,16 @@ static rt_status report_text(rt_context *c, const report *r, rt_error *err) {
 }
 
 static json_t *machine_json(const rt_machine *m) {
-    return json_pack("{s:s, s:s, s:s, s:i, s:i, s:f, s:f, s:I, s:I, s:I, s:I, s:s}", "processor", m->cpu, "features",
-                     m->features, "row_kernels", rt_isa_name(rt_isa_level()), "cores_usable", m->cores_usable,
+    return json_pack("{s:s, s:s, s:s, s:s, s:i, s:i, s:f, s:f, s:I, s:I, s:I, s:I, s:s}", "processor", m->cpu, "features",
+                     m->features, "row_kernels", rt_isa_name(rt_isa_level()), "half_products", rt_half_summary(), "cores_usable", m->cores_usable,
                      "cores_online", m->cores_online, "cores_granted", m->cores_granted, "load", m->load, "memory",
                      (json_int_t)m->memory, "memory_available", (json_int_t)m->memory_available, "memory_limit",
                      (json_int_t)m->memory_limit, "disk_free", (json_int_t)m->disk_free, "system", m->system);
 }
 static json_t *speeds_json(const speeds *s) {
-    return json_pack("{s:f, s:f, s:f, s:f, s:f, s:f}", "fma_peak_core_gflops", s->fma_core, "f32_product_gflops",
+    return json_pack("{s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f}", "fma_peak_core_gflops", s->fma_core, "f32_product_gflops",
                      s->product, "f32_panel_gflops", s->panel, "f64_product_gflops", s->f64, "f16_to_f32_gelements",
-                     s->f16, "copy_gbytes", s->copy);
+                     s->f16, "copy_gbytes", s->copy, "bf16_product_gflops", s->bf16_product, "f16_product_gflops", s->f16_product);
 }
 static json_t *libraries_json(void) {
     json_t *object = json_object();

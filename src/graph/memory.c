@@ -109,7 +109,8 @@ static int last_reader(const rt_graph *g, const rt_step *s, int id) {
 static bool takes_columns(const rt_graph *g, const rt_step *s, int t, int i) {
     const rt_node *maker = &g->nodes[g->order[s->first + i - 1]], *taker = &g->nodes[g->order[s->first + i]];
     int id = maker->out[0].id, readers = 0;
-    bool able = (maker->op->flags & RT_OP_COLUMNS) && taker->op->forward_columns && taker->unit > 0 && taker->unit * taker->parts <= RT_COLUMNS_MAX;
+    bool makes = (maker->op->flags & RT_OP_COLUMNS) && !maker->half;
+    bool able = makes && taker->op->forward_columns && taker->unit > 0 && taker->unit * taker->parts <= RT_COLUMNS_MAX;
     if (!able || taker->in[0].id != id || g->values[id].tile_step != t) return false;
     for (int j = 0; j < g->n_nodes; j++)
         for (int k = 0; g->used[j] && k < g->nodes[j].op->n_in; k++) readers += g->nodes[j].in[k].id == id;

@@ -1,5 +1,6 @@
-/* contract.c - the table. Every half contract runs as an f32 kernel on exactly converted operands: a product of two
- * halves is exact in f32, so one meaning serves all libraries (oneDNN 2 has no f16 products at all). */
+/* contract.c - the table. Every half contract can run as an f32 kernel on exactly converted operands: a product of two
+ * halves is exact in f32, so one meaning serves all libraries. Where the processor multiplies halves itself, an operation
+ * may run on that instead (half.h), and then says so in listings: the meaning is the same. */
 #include "kernels/contract.h"
 #include <stdio.h>
 

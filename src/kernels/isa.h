@@ -15,6 +15,8 @@
 typedef enum rt_isa { RT_ISA_LOWEST, RT_ISA_MIDDLE, RT_ISA_HIGHEST, RT_ISA_COUNT } rt_isa;
 
 rt_isa rt_isa_level(void);
+/* What the processor has, at most the level that the build allows (-DRT_ISA_LIMIT=v3, for tests of the others on a new machine). */
+rt_isa rt_isa_of_processor(void);
 const char *rt_isa_name(rt_isa level); /* "v2", "v3", "v4"; "base" on other processors */
 /* For tests: use this level from now on; NULL = the processor's own. False when the processor does not have it. */
 bool rt_isa_force(const char *name);

@@ -1,6 +1,7 @@
 /* measure.c - the rates of this machine. See measure.h. */
 #include "kernels/measure.h"
 #include "kernels/gemm.h"
+#include "kernels/half.h"
 #include "kernels/isa.h"
 #include "kernels/isa/peak.h"
 #include "kernels/matmul.h"
@@ -76,6 +77,33 @@ static rt_status product_rate(bool panel, double *gflops, rt_error *err) {
 }
 rt_status rt_measure_product_rate(double *gflops, rt_error *err) { return product_rate(false, gflops, err); }
 rt_status rt_measure_panel_rate(double *gflops, rt_error *err) { return product_rate(true, gflops, err); }
+
+/* --------------------------------------------------------------- products of halves */
+
+enum { HALF_ROWS = 2048, HALF_K = 512, HALF_PIECES = 4, HALF_Y = RT_TILE_ROWS * RT_HALF_LD };
+typedef struct half_work {
+    const rt_half_product *p;
+    char *x, *panels;
+} half_work;
+static void half_tile(void *context, int64_t tile, int worker) {
+    const half_work *h = context;
+    int64_t r = tile / HALF_PIECES * RT_TILE_ROWS;
+    float *y = rt_scratch(worker);
+    (void)rt_half_rows(h->p, RT_TILE_ROWS, h->x + r * HALF_K * 2, h->panels + (size_t)(tile % HALF_PIECES) * rt_half_panel_bytes(h->p), y, y + HALF_Y);
+}
+static void half_products(void *context) { rt_parallel(HALF_ROWS / RT_TILE_ROWS * HALF_PIECES, half_tile, context); }
+rt_status rt_measure_half_rate(rt_dtype half, double *gflops, rt_error *err) {
+    half_work h = {NULL, NULL, NULL};
+    *gflops = 0;
+    RT_TRY(rt_half_find(half, RT_HALF_COLUMNS, HALF_K, &h.p, err));
+    if (!h.p) return RT_OK;
+    RT_TRY(rt_scratch_reserve(HALF_Y * sizeof(float) + rt_half_scratch(h.p), err));
+    h.x = rt_zalloc((size_t)HALF_ROWS * HALF_K * 2), h.panels = rt_zalloc(rt_half_panel_bytes(h.p) * HALF_PIECES);
+    rt_status s = h.x && h.panels ? RT_OK : rt_fail(err, RT_E_NOMEM, "out of memory while measuring products of halves (4 MiB)");
+    if (s == RT_OK) *gflops = 2.0 * HALF_ROWS * HALF_PIECES * RT_HALF_COLUMNS * HALF_K / median_seconds(half_products, &h) * 1e-9;
+    rt_free(h.x), rt_free(h.panels);
+    return s;
+}
 
 /* --------------------------------------------------------------- f64 products, memory, multiply-adds */
 

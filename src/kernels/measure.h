@@ -4,12 +4,14 @@
  * what the library's own products (padded panels) can reach: a role may show more than 100 % of the first. */
 #ifndef RETORT_KERNELS_MEASURE_H
 #define RETORT_KERNELS_MEASURE_H
-#include <retort/base/status.h>
+#include <retort/tensor/dtype.h>
 
 /* Products 2048x1408x512 and 2048x8192x256 in tiles of 256x512 on all threads, weights [out,in] ('N','T'): GFLOP/s. */
 rt_status rt_measure_product_rate(double *gflops, rt_error *err) RT_NODISCARD;
 /* The same through panels [in,out] with padded rows ('N','N'). */
 rt_status rt_measure_panel_rate(double *gflops, rt_error *err) RT_NODISCARD;
+/* The same arithmetic by half instructions (half.h), 2048x2048x512 on packed panels; 0 where there are none. */
+rt_status rt_measure_half_rate(rt_dtype half, double *gflops, rt_error *err) RT_NODISCARD;
 /* f64 products of 512x512x512 on all threads. */
 rt_status rt_measure_f64_rate(double *gflops, rt_error *err) RT_NODISCARD;
 /* Independent f32 multiply-adds on one core at the chosen ISA level: GFLOP/s. */

@@ -6,7 +6,7 @@
  * on the weight as it lies (docs/log.md). `prepare` makes the panel, in blocks of 128 outputs. For constant weights the
  * cache keeps it (f32, or half with rt_graph_cache_panels), or the half weight as [K,O] (the conversion is then straight); the
  * bits are the same.
- * Few rows, when asked for: linear_few.c. Backward keeps x and W. */
+ * Few rows, when asked for: linear_few.c; forward by half instructions, where there are any: linear_half.c. Backward keeps x and W. */
 #ifndef T
 #include "ops/linear.h"
 #include <retort/base/file.h>
@@ -72,6 +72,7 @@ static rt_status infer(rt_graph *g, rt_node *n) {
     n->few = rt_infer_few_rows(g, n);
     if (n->few) rt_linear_few_size(n, N, K);
     else size_scratch(g, n, N, K, O);
+    if (!n->few) RT_TRY(rt_linear_half_infer(g, n, K));
     return rt_infer_out(g, n, 0, n->prec.out, 2, (int64_t[]){N, O});
 }
 
@@ -112,9 +113,13 @@ static void half_rows(const rt_call *c, int64_t task, float *panel, int64_t ld) 
 
 static void prepare(const rt_call *c, int64_t task, int worker) {
     (void)worker;
-    RT_BY_TYPE(c, make_block, c, task);
+    if (c->node->half) rt_linear_half_prepare(c, task);
+    else RT_BY_TYPE(c, make_block, c, task);
 }
-static void forward_rows(const rt_call *c, int64_t r0, int64_t r1, int worker) { RT_BY_TYPE(c, rows, c, r0, r1, worker); }
+static void forward_rows(const rt_call *c, int64_t r0, int64_t r1, int worker) {
+    if (c->node->half) rt_linear_half_rows(c, r0, r1, worker);
+    else RT_BY_TYPE(c, rows, c, r0, r1, worker);
+}
 static void backward(const rt_call *c) { RT_BY_TYPE(c, back, c); }
 
 static void work(const rt_graph *g, const rt_node *n, rt_work *forward, rt_work *backward) {

@@ -1,5 +1,6 @@
 /* run_log.c - the records of a run (interfaces.md, "Run log"), and the lines for people that are rendered from them. */
 #include "kernels/gemm.h"
+#include "kernels/half.h"
 #include "kernels/isa.h"
 #include "train/run_private.h"
 #include <retort/base/threads.h>
@@ -48,7 +49,8 @@ static json_t *precision_json(const rt_precision *p) {
 static json_t *machine_json(void) {
     char cpu[256];
     cpu_model(cpu, sizeof cpu);
-    return json_pack("{s:s, s:s, s:i, s:s, s:s}", "cpu", cpu, "isa", rt_isa_name(rt_isa_level()), "threads", rt_threads(), "products", rt_gemm_f32_library(),
+    return json_pack("{s:s, s:s, s:i, s:s, s:s, s:s}", "cpu", cpu, "isa", rt_isa_name(rt_isa_level()), "threads", rt_threads(), "products", rt_gemm_f32_library(),
+                     "half_products", rt_half_summary(),
                      "version", RT_VERSION);
 }
 static json_t *model_json(const rt_model_config *c) {

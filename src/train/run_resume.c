@@ -1,5 +1,6 @@
 /* run_resume.c - finding where to continue, and refusing to continue something else. */
 #include "kernels/gemm.h"
+#include "kernels/half.h"
 #include "kernels/isa.h"
 #include "train/run_private.h"
 #include <retort/base/file.h>
@@ -67,8 +68,9 @@ static rt_status same_job(const rt_job *job, const char *checkpoint, json_t *man
 
 /* Bits are promised for one binary, one library and one ISA level (docs/numerics.md). */
 static void warn_elsewhere(const char *checkpoint, const json_t *manifest) {
-    const char *const made[][2] = {{"version", RT_VERSION}, {"isa", rt_isa_name(rt_isa_level())}, {"products", rt_gemm_f32_library()}};
-    for (int i = 0; i < 3; i++) {
+    const char *const made[][2] = {{"version", RT_VERSION}, {"isa", rt_isa_name(rt_isa_level())}, {"products", rt_gemm_f32_library()},
+                                   {"half_products", rt_half_summary()}};
+    for (size_t i = 0; i < sizeof made / sizeof *made; i++) {
         const char *stored = json_string_value(json_object_get(manifest, made[i][0]));
         if (stored && strcmp(stored, made[i][1]) != 0)
             rt_log(RT_LOG_WARNING, "%s was made with %s %s, this is %s: bits may differ from an uninterrupted run", checkpoint, made[i][0], stored, made[i][1]);

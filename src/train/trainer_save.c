@@ -1,5 +1,6 @@
 /* trainer_save.c - a checkpoint: the student as a model directory, optimizer, projector, state, and what it was made with. */
 #include "kernels/gemm.h"
+#include "kernels/half.h"
 #include "kernels/isa.h"
 #include "train/trainer_private.h"
 #include <retort/base/file.h>
@@ -93,7 +94,8 @@ static json_t *manifest_facts(const rt_trainer *t, const json_t *given) {
     rt_precision_text(&t->student.precision, &policy);
     bool ok = o && !policy.failed && json_object_set_new(o, "configuration", rt_job_json(t->job)) == 0 && add_text(o, "precision", policy.data) &&
               add_text(o, "version", RT_VERSION) && add_text(o, "isa", rt_isa_name(rt_isa_level())) &&
-              add_text(o, "products", rt_gemm_f32_library()) && add_text(o, "train_hash", t->data.train_hash) && add_text(o, "valid_hash", t->data.valid_hash) &&
+              add_text(o, "products", rt_gemm_f32_library()) && add_text(o, "half_products", rt_half_summary()) &&
+              add_text(o, "train_hash", t->data.train_hash) && add_text(o, "valid_hash", t->data.valid_hash) &&
               add_text(o, "tokenizer_hash", t->data.tokenizer ? rt_tokenizer_hash(t->data.tokenizer) : NULL) &&
               add_text(o, "teacher_hash", t->job->teacher.path ? t->teacher_hash.hex : NULL) &&
               (!t->start || json_object_set(o, "start", t->start) == 0) && json_object_set_new(o, "head_rows", json_integer(t->graph.head_rows)) == 0;

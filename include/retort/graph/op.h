@@ -84,6 +84,7 @@ struct rt_node {
     int64_t parts, unit; /* forward_columns: how many equal parts input 0 has, and of what its columns come in multiples; 0: does not apply */
     bool panels;        /* the cache holds what the products read */
     bool few;           /* the kernels for few rows: `forward` runs, also where there is forward_rows */
+    bool half;          /* the forward pass by the processor's half instructions (kernels/half.h); hands no columns on */
     const char *kernel; /* static text, for printing */
 };
 

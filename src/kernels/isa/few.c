@@ -146,12 +146,12 @@ INLINE void F(sums_rows)(F(load) load, size_t size, const int rows, const T *x, 
         for (int r = 0; r < rows; r++) sum = F(vec_fma)(x[r] - (F(vec)){0}, load(w + (size_t)r * stride, c), sum);
         *(F(vec_at) *)(y + c) = sum;
     }
-    if (c == columns) return;
+    if (c >= columns) return;
     for (int r = 0; r < rows; r++) {
         char block[LANES * sizeof(T)];
         F(tail)(w + (size_t)r * stride + (size_t)c * size, columns - c, size, block);
         F(vec) b = load(block, 0);
-        for (int64_t i = 0; i < columns - c; i++) y[c + i] = F(fma)(x[r], b[i], y[c + i]);
+        for (int64_t i = 0; i < F(WIDTH) && i < columns - c; i++) y[c + i] = F(fma)(x[r], b[i], y[c + i]);
     }
 }
 
