@@ -1,7 +1,8 @@
 /* show_tape.c - `retort show precision`, `show tape`, `show plan`: what a job would compute, in which precision and memory. Nothing runs. */
 #include <retort/base/command.h>
 #include <retort/infer/expert_report.h>
-#include <retort/train/trainer.h>
+#include <retort/base/threads.h>
+#include <retort/train/cost.h>
 #include <string.h>
 
 typedef struct arguments {
@@ -24,7 +25,8 @@ static rt_status with_trainer(rt_context *c, const arguments *a, printer print, 
     rt_trainer *t = NULL;
     rt_buf page = {0};
     RT_TRY(rt_job_load(a->job, a->set.item, a->set.count, &job, err));
-    rt_status s = rt_trainer_open(&t, &job, 0, err);
+    rt_threads_set((int)job.run.threads);
+    rt_status s = rt_trainer_sketch(&t, &job, 0, err);
     if (s == RT_OK && strcmp(a->model, "teacher") == 0 && !job.teacher.path) s = rt_fail(err, RT_E_USAGE, "this job has no teacher");
     if (s == RT_OK) {
         print(a, t, &page);
@@ -84,6 +86,11 @@ static void print_plan(const arguments *a, const rt_trainer *t, rt_buf *out) {
     const rt_student *s = &t->student;
     double block = (double)(s->weights.block_bytes + s->grads.block_bytes + s->m.block_bytes + s->v.block_bytes + s->master.block_bytes);
     print_start(t, out);
+    rt_cost_memory m;rt_error e={0};
+    if (rt_cost_memory_of(t,&m,&e)!=RT_OK) return;
+#define P(x) rt_buf_printf(out, "COST %s %.2f\n", #x, (double)m.x / 1048576)
+    P(weights), P(masters), P(gradients), P(moments), P(training), P(evaluation), P(teacher_pages), P(teacher_packed), P(teacher_experts), P(teacher_activations);
+    P(projector), P(scratch), P(tokens), P(batches), P(mapped), P(process), P(loading), P(starting), P(fitting),P(prefit), P(saving), P(peak), P(needed);
     print_stats("student, training", t->graph.g, out);
     print_stats("student, evaluation", rt_evaluator_graph(t->evaluator), out);
     if (t->teacher.g) print_stats("teacher", t->teacher.g, out);

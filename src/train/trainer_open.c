@@ -30,8 +30,9 @@ static rt_status open_teacher_files(rt_trainer *t, rt_error *err) {
 static rt_status plan_teacher(rt_trainer *t, rt_error *err) {
     const rt_job *job = t->job;
     if (!job->teacher.path) return RT_OK;
-    RT_TRY(rt_hf_content_hash(t->teacher_files.files, &t->teacher_hash, err));
-    rt_forward_options o = {.name = "teacher", .windows = job->data.batch, .T = job->data.sequence_length, .cache_budget = job->teacher.pack_budget};
+    if (!t->sketch) RT_TRY(rt_hf_content_hash(t->teacher_files.files, &t->teacher_hash, err));
+    rt_forward_options o = {.name = "teacher", .windows = job->data.batch, .T = job->data.sequence_length, .cache_budget = job->teacher.pack_budget,
+                            .sketch = t->sketch};
     return rt_forward_open(&t->teacher, &t->teacher_files.weights, &t->teacher_files.precision, &o, err);
 }
 
@@ -94,12 +95,12 @@ static rt_status check_tokenizers(const rt_trainer *t, rt_error *err) {
 
 static rt_status open_projector(rt_trainer *t, rt_error *err) {
     if (!t->job->teacher.path) return RT_OK;
-    RT_TRY(check_tokenizers(t, err));
     rt_optim_config optimizer = rt_job_optim_config(t->job);
     rt_dtype dtype = RT_NONE;
     if (strcmp(t->job->precision.projector, "inherit") != 0) rt_dtype_parse(t->job->precision.projector, &dtype);
     rt_projector_options o = {.kind = t->job->projector.kind, .teacher = &t->teacher_files.weights, .teacher_precision = &t->teacher_files.precision,
-                              .student = &t->student.weights, .dtype = dtype, .vocab = vocabulary(t), .optimizer = &optimizer};
+                              .student = &t->student.weights, .dtype = dtype, .vocab = vocabulary(t), .optimizer = &optimizer,
+                              .sketch = t->sketch};
     RT_TRY(rt_projector_open(&t->projector, &o, err));
     bool trains = rt_projector_trainable(t->projector) && t->job->projector.update == RT_PROJECTOR_ALWAYS;
     return rt_projection_open(&t->projection, t->projector, rt_forward_hidden(&t->teacher), trains ? RT_PROJECTION_TRAIN : RT_PROJECTION_HIDDEN,
@@ -125,7 +126,7 @@ static rt_status open_graphs(rt_trainer *t, int64_t head_rows, rt_error *err) {
     const rt_job *job = t->job;
     rt_step_options s = {.name = "student", .windows = job->data.batch, .T = job->data.sequence_length, .vocab = vocabulary(t), .recompute = job->run.recompute,
                          .trace = job->run.trace && t->config.experts > 0, .router = t->router, .states = t->router_states, .terms = t->objective.terms,
-                         .n_terms = t->objective.n_all, .head_budget = job->run.head_budget, .head_rows = head_rows, .train = true};
+                         .n_terms = t->objective.n_all, .head_budget = job->run.head_budget, .head_rows = head_rows, .train = true, .sketch = t->sketch};
     if (t->projector) s.teacher = (rt_teacher_side){rt_projection_hidden(t->projection), rt_projector_matrix(t->projector), rt_projector_prec(t->projector)};
     RT_TRY(rt_step_graph_open(&t->graph, &t->student.weights, &t->student.grads, &t->student.precision, &s, err));
     for (int i = t->objective.n_terms; i < t->objective.n_all; i++) t->graph.term_active[i] = 0;
@@ -134,7 +135,7 @@ static rt_status open_graphs(rt_trainer *t, int64_t head_rows, rt_error *err) {
                               .projector = t->projector, .objective = t->objective.terms, .n_objective = t->objective.n_terms,
                               .windows = job->data.batch, .T = s.T, .vocab = s.vocab, .temperature = t->objective.temperature,
                               .trace = s.trace, .router = t->router, .states = t->router_states, .head_budget = job->run.head_budget,
-                              .head_rows = t->graph.head_rows};
+                              .head_rows = t->graph.head_rows, .sketch = t->sketch};
     return rt_evaluator_open(&t->evaluator, &e, err);
 }
 
@@ -146,34 +147,53 @@ static rt_status open_data(rt_trainer *t, rt_error *err) {
     return rt_windows_make(&t->valid_windows, t->data.valid, d->sequence_length, false, err);
 }
 
-static rt_status open_all(rt_trainer *t, int64_t head_rows, rt_error *err) {
+static rt_status open_corpora(rt_trainer *t, rt_error *err) {
+    if (t->sketch) return rt_corpus_set_sketch(&t->data, t->job, tokenizer_home(t), &t->estimate, err);
+    return rt_corpus_set_open(&t->data, t->job, tokenizer_home(t), err);
+}
+static rt_status open_student(rt_trainer *t, rt_error *err) {
     rt_optim_config optimizer = rt_job_optim_config(t->job);
     rt_precision p = rt_job_student_precision(t->job);
+    if (t->sketch) return rt_student_sketch(&t->student, &t->config, &p, err);
+    return rt_student_open(&t->student, &t->config, &p, &optimizer, t->job->optimizer.decay_all, err);
+}
+
+/* What is read, and what is known then. */
+static rt_status open_sources(rt_trainer *t, rt_error *err) {
     RT_TRY(rt_objective_resolve(&t->objective, t->job, err));
     if (t->job->student.from) RT_TRY(rt_model_path(t->job->student.from, &t->from, err));
     RT_TRY(open_teacher_files(t, err));
-    RT_TRY(rt_corpus_set_open(&t->data, t->job, tokenizer_home(t), err));
+    RT_TRY(open_corpora(t, err));
     RT_TRY(student_config(t, err));
+    return t->job->teacher.path ? check_tokenizers(t, err) : RT_OK;
+}
+/* What takes the memory. */
+static rt_status open_plans(rt_trainer *t, int64_t head_rows, rt_error *err) {
     RT_TRY(plan_teacher(t, err));
-    RT_TRY(open_data(t, err));
-    RT_TRY(rt_student_open(&t->student, &t->config, &p, &optimizer, t->job->optimizer.decay_all, err));
+    if (!t->sketch) RT_TRY(open_data(t, err));
+    RT_TRY(open_student(t, err));
     RT_TRY(open_projector(t, err));
     RT_TRY(open_routers(t, err));
     return open_graphs(t, head_rows, err);
 }
 
-rt_status rt_trainer_open(rt_trainer **out, const rt_job *job, int64_t head_rows, rt_error *err) {
+static rt_status open_all(rt_trainer **out, const rt_job *job, int64_t head_rows, bool sketch, rt_error *err) {
     rt_trainer *t = *out = rt_zalloc(sizeof *t);
     if (!t) return rt_fail(err, RT_E_NOMEM, "out of memory: trainer");
     t->job = job;
+    t->sketch = sketch;
     t->best_step = -1;
-    rt_status s = open_all(t, head_rows, err);
+    rt_status s = open_sources(t, err);
+    rt_mem_trim(); /* what parsing left over */
+    if (s == RT_OK) s = open_plans(t, head_rows, err);
     if (s != RT_OK) rt_trainer_close(t), *out = NULL;
     return s;
 }
+rt_status rt_trainer_open(rt_trainer **out, const rt_job *job, int64_t head_rows, rt_error *err) { return open_all(out, job, head_rows, false, err); }
+rt_status rt_trainer_sketch(rt_trainer **out, const rt_job *job, int64_t head_rows, rt_error *err) { return open_all(out, job, head_rows, true, err); }
 
-void rt_trainer_close(rt_trainer *t) {
-    if (!t) return;
+/* In the reverse of the order they were opened in; can be opened again. */
+static void close_plans(rt_trainer *t) {
     rt_evaluator_close(t->evaluator);
     rt_measures_close(&t->measures);
     rt_step_graph_close(&t->graph);
@@ -187,6 +207,19 @@ void rt_trainer_close(rt_trainer *t) {
     rt_loader_free(t->loader);
     rt_student_close(&t->student);
     rt_forward_close(&t->teacher);
+    t->evaluator = NULL, t->ema = NULL, t->router_states = NULL, t->phi = NULL, t->slow = NULL;
+    t->projection = NULL, t->projector = NULL, t->loader = NULL;
+}
+rt_status rt_trainer_replan(rt_trainer *t, const rt_job *job, int64_t head_rows, rt_error *err) {
+    close_plans(t);
+    t->job = job;
+    RT_TRY(rt_objective_resolve(&t->objective, job, err));
+    return open_plans(t, head_rows, err);
+}
+
+void rt_trainer_close(rt_trainer *t) {
+    if (!t) return;
+    close_plans(t);
     rt_frozen_close(&t->teacher_files);
     rt_corpus_set_close(&t->data);
     rt_hf_close(t->source);

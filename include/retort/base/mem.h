@@ -20,6 +20,8 @@ typedef struct rt_mem_stats {
     int64_t live_blocks, live_bytes, peak_bytes, calls; /* process-wide */
 } rt_mem_stats;
 rt_mem_stats rt_mem_stats_get(void);
+/* Freed memory that the C library keeps goes back to the system: after work that took much for a while (parsing a file). */
+void rt_mem_trim(void);
 void rt_mem_fail_at(int64_t nth_call_from_now); /* 1 = the next one; 0 = never (default). Test use. */
 void rt_mem_peak_reset(void);                   /* peak_bytes becomes live_bytes. Test use. */
 

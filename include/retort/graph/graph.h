@@ -70,7 +70,9 @@ const char *rt_graph_error(const rt_graph *g);
 const rt_tensor *rt_graph_value(const rt_graph *g, rt_ref r);    /* shape at once; data after planning */
 const rt_tensor *rt_graph_gradient(const rt_graph *g, rt_ref r); /* data NULL where there is none */
 typedef struct rt_graph_stats {
-    int64_t nodes, steps, arena_bytes, cache_bytes, worker_scratch_bytes;
+    int64_t nodes, steps, arena_bytes, cache_bytes;
+    int64_t worker_scratch_bytes; /* of one thread, tiles of chains included */
+    int64_t constant_bytes;       /* constant weights that are read where they lie in every run: no granted cache stands for them */
 } rt_graph_stats;
 rt_graph_stats rt_graph_stats_get(const rt_graph *g);
 /* One line a leaf and a node: role, operation, shapes, contract, kernel; the same for training and evaluation. With schedule:
