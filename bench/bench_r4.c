@@ -17,11 +17,9 @@ static const char *const teacher_roles[] = {"teacher.attention", NULL}, *const f
                         *const all_roles[] = {"teacher.attention", "student.attention", "student.attention.backward", NULL};
 
 static rt_status measure(bench *b, bench_job *job, rt_error *err) {
-    double attention = 0, T = (double)job->T;
-    const rt_model_config *teacher = bench_job_teacher(job), *student = &job->trainer->config;
-    attention += bench_role_flop(teacher, "attention", job->tokens, T) + 3.5 * bench_role_flop(student, "attention", job->tokens, T);
-    bench_case c[] = {{.name = "step", .flop = bench_job_flop(job) + attention, .run = bench_roles_step, .context = &roles, .calls = 1}};
     roles.job = job;
+    double flop = bench_job_flop(job) + bench_roles_flop(&roles, all_roles);
+    bench_case c[] = {{.name = "step", .flop = flop, .run = bench_roles_step, .context = &roles, .calls = 1}};
     RT_TRY(bench_sample(b, c, 1, false, err));
     bench_report(b, c, 0);
     bench_roles_sum(b, &roles, "attention", all_roles, true);

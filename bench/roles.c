@@ -3,63 +3,45 @@
 #include <stdio.h>
 #include <string.h>
 
-/* --------------------------------------------------------------------------------------------------- arithmetic */
-
-static bool is(const char *a, const char *b) { return strcmp(a, b) == 0; }
-
-double bench_role_flop(const rt_model_config *c, const char *role, double rows, double T) {
-    double D = (double)c->hidden_size, L = (double)c->layers, F = (double)c->ffn_size, Q = (double)(c->heads * c->head_dim);
-    double K = (double)(c->kv_heads * c->head_dim), each = 0;
-    if (is(role, "qkv")) each = D * (Q + 2 * K);
-    else if (is(role, "attn_out")) each = D * Q;
-    else if (is(role, "gate_up")) each = 2 * D * F;
-    else if (is(role, "down")) each = D * F;
-    else if (is(role, "router")) each = D * (double)c->experts;
-    else if (is(role, "experts")) each = 3 * D * F * (double)c->experts_per_token;
-    else if (is(role, "attention")) each = Q * (T + 1); /* two products over (T + 1) / 2 keys a token */
-    return 2 * rows * each * L;
-}
-
-/* Backward makes two products for each of forward's; attention makes five for forward's two (scores again). */
-static double backward_factor(const char *role) { return is(role, "attention") ? 2.5 : 2; }
-
-static double role_flop(const bench_job *b, bool teacher, const char *role, bool backward) {
-    const rt_model_config *student = &b->trainer->config, *c = teacher ? bench_job_teacher(b) : student;
-    if (is(role, "head")) { /* values and gradients in one operation */
-        const rt_model_config *other = bench_job_teacher(b);
-        return backward ? 0 : 2 * b->tokens * (double)c->vocab_size * (3.0 * (double)student->hidden_size + (other ? (double)other->hidden_size : 0));
-    }
-    double forward = bench_role_flop(c, role, b->tokens, (double)b->T);
-    return backward ? backward_factor(role) * forward : forward;
-}
-
 /* ----------------------------------------------------------------------------------------------------- profiles */
 
-typedef struct reading {
-    bench_roles *r;
-    bool teacher;
-} reading;
-
-static bench_role *role_named(bench_roles *r, const char *name, double flop) {
-    for (int i = 0; i < r->count; i++)
-        if (is(r->role[i].name, name)) return &r->role[i];
-    if (r->count == BENCH_ROLES_MAX) return NULL;
-    bench_role *new = &r->role[r->count++];
-    snprintf(new->name, sizeof new->name, "%s", name);
-    new->flop = flop;
-    return new;
-}
-static void add(reading *x, const char *role, bool backward, double seconds) {
+/* "teacher.layers.3.qkv": the graph's name and the last word, of all layers together. */
+static bench_role *role_of(bench_roles *r, const char *node, bool backward) {
     char name[64];
-    if (seconds <= 0) return;
-    snprintf(name, sizeof name, "%s.%s%s", x->teacher ? "teacher" : "student", role, backward ? ".backward" : "");
-    bench_role *r = role_named(x->r, name, role_flop(x->r->job, x->teacher, role, backward));
-    if (r) r->seconds[x->r->samples - 1] += seconds;
+    const char *dot = strrchr(node, '.');
+    snprintf(name, sizeof name, "%.*s%s%s", (int)strcspn(node, "."), node, dot ? dot : "", backward ? ".backward" : "");
+    for (int i = 0; i < r->count; i++)
+        if (strcmp(r->role[i].name, name) == 0) return &r->role[i];
+    if (r->count == BENCH_ROLES_MAX) return NULL;
+    snprintf(r->role[r->count].name, sizeof name, "%s", name);
+    return &r->role[r->count++];
+}
+static void add(bench_roles *r, const char *node, bool backward, double seconds) {
+    bench_role *role = seconds > 0 ? role_of(r, node, backward) : NULL;
+    if (role) role->seconds[r->samples - 1] += seconds;
 }
 static void see(void *context, const rt_graph_cost *n) {
-    const char *dot = strrchr(n->role, '.'), *role = dot ? dot + 1 : n->role;
-    add(context, role, false, n->forward);
-    add(context, role, true, n->backward);
+    add(context, n->role, false, n->forward);
+    add(context, n->role, true, n->backward);
+}
+static void see_work(void *context, const rt_graph_work *w) {
+    for (int backward = 0; backward < 2; backward++) {
+        const rt_work *work = backward ? &w->backward : &w->forward;
+        bench_role *role = work->flops + work->bytes + work->inner > 0 ? role_of(context, w->role, backward) : NULL;
+        if (!role) continue;
+        role->flop += work->flops;
+        role->bytes += work->bytes;
+    }
+}
+/* The arithmetic of a step, once: it does not change. */
+static void see_works(bench_roles *r) {
+    const rt_trainer *t = r->job->trainer;
+    if (r->count > 0) return;
+    snprintf(r->role[r->count++].name, sizeof r->role->name, "outside the tapes");
+    double micro = (double)r->job->job.data.accumulate;
+    if (t->teacher.g) rt_graph_works(t->teacher.g, see_work, r);
+    rt_graph_works(t->graph.g, see_work, r);
+    for (int i = 0; i < r->count; i++) r->role[i].flop *= micro, r->role[i].bytes *= micro;
 }
 
 static rt_status profile(rt_trainer *t, bool on, rt_error *err) { /* from zero */
@@ -70,14 +52,16 @@ static rt_status profile(rt_trainer *t, bool on, rt_error *err) { /* from zero *
 rt_status bench_roles_step(void *roles, rt_error *err) {
     bench_roles *r = roles;
     rt_trainer *t = r->job->trainer;
-    bool warming = r->count == 0 && r->samples == 0;
+    bool warming = !r->warm;
     RT_TRY(profile(t, true, err));
     RT_TRY(bench_job_step(r->job, err));
-    if (warming) return role_named(r, "outside the tapes", 0), RT_OK;
+    see_works(r);
+    r->warm = true;
+    if (warming) return RT_OK;
     if (r->samples++ == BENCH_ROUNDS_MAX) return rt_fail(err, RT_E_ARG, "too many samples");
     double *rest = &r->role[0].seconds[r->samples - 1];
-    if (t->teacher.g) rt_graph_costs(t->teacher.g, see, &(reading){r, true});
-    rt_graph_costs(t->graph.g, see, &(reading){r, false});
+    if (t->teacher.g) rt_graph_costs(t->teacher.g, see, r);
+    rt_graph_costs(t->graph.g, see, r);
     *rest = r->job->report.seconds;
     for (int i = 1; i < r->count; i++) *rest -= r->role[i].seconds[r->samples - 1];
     return RT_OK;
@@ -102,4 +86,13 @@ void bench_roles_sum(bench *b, const bench_roles *r, const char *name, const cha
             for (int k = 0; k < r->samples; k++) seconds[k] += r->role[i].seconds[k];
         }
     bench_part(b, name, seconds, with_flop ? flop : 0);
+}
+
+double bench_roles_flop(bench_roles *r, const char *const *parts) {
+    double flop = 0;
+    see_works(r);
+    for (const char *const *p = parts; *p; p++)
+        for (int i = 0; i < r->count; i++)
+            if (strcmp(r->role[i].name, *p) == 0) flop += r->role[i].flop;
+    return flop;
 }

@@ -7,13 +7,14 @@
 enum { BENCH_ROLES_MAX = 128 };
 typedef struct bench_role {
     char name[64]; /* "teacher.qkv", "student.experts.backward": all layers together */
-    double flop;   /* of a step; 0 for what is no product */
+    double flop, bytes; /* of a step, as its operations say (rt_graph_works); flop 0 for what is no product */
     double seconds[BENCH_ROUNDS_MAX];
 } bench_role;
 typedef struct bench_roles {
     bench_job *job;
     bench_role role[BENCH_ROLES_MAX];
     int count, samples;
+    bool warm;
 } bench_roles;
 
 /* A bench_case's run: one step with its profile. The first call, the warm-up, is not kept. */
@@ -22,6 +23,6 @@ rt_status bench_roles_step(void *roles, rt_error *err) RT_NODISCARD;
 void bench_roles_report(bench *b, const bench_roles *r, const char *prefix);
 /* The median seconds of all roles that begin with a text, in the rounds of the last bench_sample; figures of sums. */
 void bench_roles_sum(bench *b, const bench_roles *r, const char *name, const char *const *parts, bool with_flop);
-/* Arithmetic of one role of a model over `rows` tokens in windows of T: 2 flops a multiply-add, causal attention counted exactly. */
-double bench_role_flop(const rt_model_config *c, const char *role, double rows, double T);
+/* Flops of the roles in a NULL-terminated list; r->job is set. */
+double bench_roles_flop(bench_roles *r, const char *const *parts);
 #endif

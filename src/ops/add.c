@@ -29,7 +29,7 @@ static void backward(const rt_call *c) {
 }
 
 const rt_op rt_op_add = {.name = "add", .n_in = 2, .n_out = 1, .row_in = RT_IN(0) | RT_IN(1), .diff = RT_IN(0) | RT_IN(1), .overwrites = RT_IN(0) | RT_IN(1),
-                         .infer = infer, .forward_rows = forward_rows, .backward = backward};
+                         .infer = infer, .work = rt_work_operands, .forward_rows = forward_rows, .backward = backward};
 
 rt_ref rt_add(rt_graph *g, rt_ref a, rt_ref b, rt_prec p, const char *role) {
     return rt_graph_add(g, &rt_op_add, role, p, NULL, 0, (rt_ref[]){a, b}, 2, NULL);

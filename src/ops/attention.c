@@ -139,12 +139,24 @@ static void backward(const rt_call *c) {
     rt_parallel(count * RT_ATTR(rt_heads, c)->kv_heads, backward_task, &j);
 }
 
+/* The scores of a row with the rows before it and itself, in documents as long as they may be: two products forward, five
+ * backward (the scores again). */
+static void work(const rt_graph *g, const rt_node *n, rt_work *forward, rt_work *backward) {
+    const rt_heads *a = n->attr;
+    int64_t rows = rt_infer_in(g, n, QKV)->dim[0], length = longest(a, rows), rest = rows % length;
+    double scores = (double)(rows / length) * (double)length * (double)(length + 1) / 2 + (double)rest * (double)(rest + 1) / 2;
+    double product = 2 * scores * (double)(a->heads * a->head_dim);
+    rt_work_operands(g, n, forward, backward);
+    forward->flops = 2 * product;
+    backward->flops = 5 * product;
+}
+
 const rt_op rt_op_attention = {
     .name = "attention", .n_in = 2, .n_out = 2,
     .diff = RT_IN(QKV),
     .overwrites = RT_IN(QKV),
     .saves = RT_IN(QKV) | RT_IN(START) | RT_OUT(O) | RT_OUT(LSE),
-    .infer = infer, .forward = forward, .backward = backward,
+    .infer = infer, .work = work, .forward = forward, .backward = backward,
 };
 
 rt_ref rt_attention(rt_graph *g, rt_ref qkv, rt_ref start, rt_heads heads, rt_prec p, const char *role) {

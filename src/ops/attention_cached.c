@@ -163,7 +163,18 @@ static void forward(const rt_call *c) {
     clear_padding(c);
 }
 
-const rt_op rt_op_attention_cached = {.name = "attention_cached", .n_in = INPUTS, .n_out = 1, .infer = infer, .forward = forward};
+/* As if every row's sequence were full: all its keys are seen, and those of as many sequences as there are rows are read. */
+static void work(const rt_graph *g, const rt_node *n, rt_work *forward, rt_work *backward) {
+    const rt_tensor *cache = rt_infer_in(g, n, CACHE);
+    shape z = shape_of(n->attr, rt_infer_in(g, n, QKV), cache);
+    int64_t sequences = z.N < cache->dim[0] ? z.N : cache->dim[0], rows = sequences * z.P + z.N; /* read, and put there */
+    (void)backward;
+    rt_work_values(g, n, RT_IN(QKV) | RT_IN(SEQUENCE) | RT_IN(POSITION) | RT_OUT(0), forward);
+    forward->bytes += (double)(rows * 2 * z.Hk * z.d) * (double)rt_dtype_size(cache->dtype);
+    forward->flops = 4 * (double)(z.N * z.H * z.d) * (double)z.P;
+}
+
+const rt_op rt_op_attention_cached = {.name = "attention_cached", .n_in = INPUTS, .n_out = 1, .infer = infer, .work = work, .forward = forward};
 
 rt_ref rt_attention_cached(rt_graph *g, rt_ref qkv, rt_ref sequence, rt_ref position, rt_ref cache, rt_heads heads, rt_prec p, const char *role) {
     return rt_graph_add(g, &rt_op_attention_cached, role, p, &heads, sizeof heads, (rt_ref[]){qkv, sequence, position, cache}, INPUTS, NULL);

@@ -60,7 +60,7 @@ static void backward(const rt_call *c) {
 }
 
 const rt_op rt_op_balance = {.name = "balance", .n_in = 3, .n_out = 2, .diff = RT_IN(0), .saves = RT_IN(0) | RT_IN(2) | RT_OUT(1),
-                             .infer = infer, .forward = forward, .backward = backward};
+                             .infer = infer, .work = rt_work_operands, .forward = forward, .backward = backward};
 
 rt_ref rt_balance(rt_graph *g, rt_ref scores, rt_ref ids, rt_ref valid, rt_prec p, const char *role) {
     return rt_graph_add(g, &rt_op_balance, role, p, NULL, 0, (rt_ref[]){scores, ids, valid}, 3, NULL);

@@ -26,8 +26,18 @@ static rt_status infer(rt_graph *g, rt_node *n) {
 static void forward_rows(const rt_call *c, int64_t r0, int64_t r1, int worker) { RT_BY_TYPE(c, rows, c, r0, r1, worker); }
 static void backward(const rt_call *c) { RT_BY_TYPE(c, scatter, c); }
 
+/* Of the table as many rows as there are ids; of its gradient all, since it is dense. */
+static void work(const rt_graph *g, const rt_node *n, rt_work *forward, rt_work *backward) {
+    const rt_tensor *ids = rt_infer_in(g, n, 0), *table = rt_infer_in(g, n, 1);
+    int64_t rows = ids->dim[0] < table->dim[0] ? ids->dim[0] : table->dim[0];
+    rt_work_values(g, n, RT_IN(0) | RT_OUT(0), forward);
+    forward->bytes += (double)(rows * table->dim[1]) * (double)rt_dtype_size(table->dtype);
+    rt_work_values(g, n, RT_IN(0), backward);
+    rt_work_gradients(g, n, RT_IN(1) | RT_OUT(0), backward);
+}
+
 const rt_op rt_op_embed = {.name = "embed", .n_in = 2, .n_out = 1, .row_in = RT_IN(0), .diff = RT_IN(1), .saves = RT_IN(0),
-                           .infer = infer, .forward_rows = forward_rows, .backward = backward};
+                           .infer = infer, .work = work, .forward_rows = forward_rows, .backward = backward};
 
 rt_ref rt_embed(rt_graph *g, rt_ref ids, rt_ref table, rt_prec p, const char *role) {
     return rt_graph_add(g, &rt_op_embed, role, p, NULL, 0, (rt_ref[]){ids, table}, 2, NULL);

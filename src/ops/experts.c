@@ -126,10 +126,26 @@ static void backward(const rt_call *c) {
     RT_BY_TYPE(c, experts_backward, &j);
 }
 
+/* A product of D x F a chosen expert: gate, up, down; backward dA, then dX, dgate_up (two each) and ddown as they are wanted. Of
+ * the hidden rows what is written, not the gaps; of weights at most an expert a chosen one. */
+static void work(const rt_graph *g, const rt_node *n, rt_work *forward, rt_work *backward) {
+    sizes z = rt_expert_sizes_of(rt_infer_in(g, n, X), rt_infer_in(g, n, W), rt_infer_in(g, n, GATE_UP));
+    double product = 2 * (double)z.pairs * (double)z.D * (double)z.F, experts = (double)least(z.E, z.pairs);
+    double weights = experts * 3 * (double)(z.D * z.F) * (double)rt_dtype_size(rt_infer_in(g, n, GATE_UP)->dtype);
+    double hidden = rt_infer_differentiated(g, n) ? 2 * (double)(z.pairs * z.F) * (double)rt_compute_size(n) : 0;
+    rt_work_values(g, n, ~(RT_IN(GATE_UP) | RT_IN(DOWN) | RT_OUT(HIDDEN)), forward);
+    rt_work_values(g, n, RT_IN(X) | RT_IN(W) | RT_OUT(PLACES), backward);
+    rt_work_gradients(g, n, ~0u, backward);
+    forward->bytes += weights + hidden;
+    backward->bytes += weights + hidden;
+    forward->flops = 3 * product;
+    backward->flops = product * (1 + 2 * rt_work_wants(g, n, X) + 2 * rt_work_wants(g, n, GATE_UP) + rt_work_wants(g, n, DOWN));
+}
+
 const rt_op rt_op_experts = {.name = "experts", .n_in = INPUTS, .n_out = OUTPUTS, .optional = RT_IN(VALID),
                              .diff = RT_IN(X) | RT_IN(W) | RT_IN(GATE_UP) | RT_IN(DOWN), .overwrites = RT_IN(X) | RT_IN(GATE_UP) | RT_IN(DOWN),
                              .pieces = RT_IN(GATE_UP) | RT_IN(DOWN), .saves = RT_IN(X) | RT_IN(W) | RT_IN(GATE_UP) | RT_IN(DOWN) | RT_OUT(HIDDEN) | RT_OUT(PLACES),
-                             .infer = infer, .forward = forward, .backward = backward};
+                             .infer = infer, .work = work, .forward = forward, .backward = backward};
 
 rt_ref rt_experts(rt_graph *g, rt_ref x, rt_routing r, rt_ref valid, rt_ref gate_up, rt_ref down, rt_ref *trace, rt_prec p,
                   const char *role) {

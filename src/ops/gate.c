@@ -37,8 +37,16 @@ static void forward_rows(const rt_call *c, int64_t r0, int64_t r1, int worker) {
 }
 static void backward(const rt_call *c) { RT_BY_TYPE(c, back, c); }
 
+/* w x, a product of one column; dx += ds w, dw += ds x. */
+static void work(const rt_graph *g, const rt_node *n, rt_work *forward, rt_work *backward) {
+    double product = 2 * (double)rt_tensor_count(rt_infer_in(g, n, X));
+    rt_work_operands(g, n, forward, backward);
+    forward->flops = product;
+    backward->flops = product * (rt_work_wants(g, n, X) + rt_work_wants(g, n, W));
+}
+
 const rt_op rt_op_gate = {.name = "gate", .n_in = 3, .n_out = 2, .row_in = RT_IN(X) | RT_IN(Z), .diff = RT_IN(X) | RT_IN(W) | RT_IN(Z),
-                          .overwrites = RT_IN(X) | RT_IN(Z), .saves = RT_IN(X) | RT_IN(W) | RT_IN(Z) | RT_OUT(1), .infer = infer,
+                          .overwrites = RT_IN(X) | RT_IN(Z), .saves = RT_IN(X) | RT_IN(W) | RT_IN(Z) | RT_OUT(1), .infer = infer, .work = work,
                           .forward_rows = forward_rows, .backward = backward};
 
 rt_ref rt_gate(rt_graph *g, rt_ref x, rt_ref w, rt_ref z, rt_prec p, const char *role) {

@@ -208,6 +208,28 @@ static void forward(const rt_call *c) {
     }
 }
 
+/* A side whose logits some active term reads; the mask may not be there yet. */
+static bool reads(const rt_head_attr *a, const int32_t *active, int side) {
+    bool any = false;
+    for (int i = 0; i < a->n_terms; i++) any |= (!active || active[i]) && (side == RT_HEAD_STUDENT || (a->term[i].loss->needs & RT_NEEDS_TEACHER));
+    return any && a->present[side];
+}
+/* Logits of both sides; in a training plan the student's two gradients, in the same run. */
+static void work(const rt_graph *g, const rt_node *n, rt_work *forward, rt_work *backward) {
+    const rt_head_attr *a = n->attr;
+    const int32_t *active = rt_infer_has(n, IN_ACTIVE) ? rt_infer_in(g, n, IN_ACTIVE)->data : NULL;
+    (void)backward;
+    rt_work_values(g, n, RT_IN(IN_TARGETS) | RT_IN(IN_GAINS) | RT_IN(IN_ACTIVE) | RT_IN(IN_TEMPERATURES) | RT_OUT(0), forward);
+    for (int s = 0; s < 2; s++) {
+        if (!reads(a, active, s)) continue;
+        int products = !a->given[s];
+        if (s == RT_HEAD_STUDENT) products += rt_work_wants(g, n, IN_HIDDEN) + rt_work_wants(g, n, IN_WEIGHT);
+        forward->flops += products * 2 * (double)a->N * (double)a->vocab * (double)a->D[s];
+        rt_work_values(g, n, (RT_IN(IN_HIDDEN) | RT_IN(IN_WEIGHT) | RT_IN(IN_LOGITS)) << s * IN_SIDE, forward);
+    }
+    rt_work_gradients(g, n, n->op->diff, forward);
+}
+
 extern const rt_op rt_op_head;
 const rt_op rt_op_head = {
     .name = "head",
@@ -219,6 +241,7 @@ const rt_op rt_op_head = {
     .flags = RT_OP_TERMINAL,
     .infer = infer,
     .forward = forward,
+    .work = work,
 };
 
 rt_ref rt_head(rt_graph *g, const rt_head_config *c, const char *role, int64_t *rows_used) {

@@ -108,11 +108,21 @@ static void prepare(const rt_call *c, int64_t task, int worker) {
 static void forward_rows(const rt_call *c, int64_t r0, int64_t r1, int worker) { RT_BY_TYPE(c, rows, c, r0, r1, worker); }
 static void backward(const rt_call *c) { RT_BY_TYPE(c, back, c); }
 
+static void work(const rt_graph *g, const rt_node *n, rt_work *forward, rt_work *backward) {
+    double rows = 2 * (double)rt_tensor_count(rt_infer_in(g, n, X)); /* flops of one output column */
+    rt_work_operands(g, n, forward, backward);
+    for (int i = 0; i < weight_count(n); i++) {
+        double product = rows * (double)rt_infer_in(g, n, W0 + i)->dim[0];
+        forward->flops += product;
+        backward->flops += product * (rt_work_wants(g, n, X) + rt_work_wants(g, n, W0 + i));
+    }
+}
+
 const rt_op rt_op_linear = {.name = "linear", .n_in = INPUTS, .n_out = 1,
                             .optional = RT_IN(RESIDUAL) | RT_IN(W0 + 1) | RT_IN(W0 + 2) | RT_IN(B0) | RT_IN(B0 + 1) | RT_IN(B0 + 2),
                             .row_in = RT_IN(X) | RT_IN(RESIDUAL), .diff = (1u << INPUTS) - 1,
                             .overwrites = RT_IN(X) | RT_IN(RESIDUAL) | RT_IN(W0) | RT_IN(W0 + 1) | RT_IN(W0 + 2),
-                            .saves = RT_IN(X) | RT_IN(W0) | RT_IN(W0 + 1) | RT_IN(W0 + 2), .infer = infer, .prepare = prepare,
+                            .saves = RT_IN(X) | RT_IN(W0) | RT_IN(W0 + 1) | RT_IN(W0 + 2), .infer = infer, .work = work, .prepare = prepare,
                             .forward_rows = forward_rows, .forward = rt_linear_few, .backward = backward};
 
 rt_ref rt_linear_cat(rt_graph *g, rt_ref x, const rt_ref *w, const rt_ref *bias, int count, rt_prec p, const char *role) {

@@ -56,7 +56,7 @@ static void forward_rows(const rt_call *c, int64_t r0, int64_t r1, int worker) {
 static void backward(const rt_call *c) { RT_BY_TYPE(c, back, c); }
 
 const rt_op rt_op_qk_norm = {.name = "qk_norm", .n_in = 3, .n_out = 2, .row_in = RT_IN(X), .diff = RT_IN(X) | RT_IN(WQ) | RT_IN(WK),
-                             .overwrites = RT_IN(X), .saves = RT_IN(X) | RT_IN(WQ) | RT_IN(WK) | RT_OUT(1), .infer = infer,
+                             .overwrites = RT_IN(X), .saves = RT_IN(X) | RT_IN(WQ) | RT_IN(WK) | RT_OUT(1), .infer = infer, .work = rt_work_operands,
                              .forward_rows = forward_rows, .backward = backward};
 
 rt_ref rt_qk_norm(rt_graph *g, rt_ref x, rt_ref wq, rt_ref wk, int64_t queries, int64_t keys, double eps, rt_prec p, const char *role) {

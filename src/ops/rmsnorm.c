@@ -37,7 +37,7 @@ static void forward_rows(const rt_call *c, int64_t r0, int64_t r1, int worker) {
 static void backward(const rt_call *c) { RT_BY_TYPE(c, back, c); }
 
 const rt_op rt_op_rmsnorm = {.name = "rmsnorm", .n_in = 2, .n_out = 2, .row_in = RT_IN(0), .diff = RT_IN(0) | RT_IN(1), .overwrites = RT_IN(0),
-                             .saves = RT_IN(0) | RT_IN(1) | RT_OUT(1), .infer = infer, .forward_rows = forward_rows, .backward = backward};
+                             .saves = RT_IN(0) | RT_IN(1) | RT_OUT(1), .infer = infer, .work = rt_work_operands, .forward_rows = forward_rows, .backward = backward};
 
 rt_ref rt_rmsnorm(rt_graph *g, rt_ref x, rt_ref w, double eps, rt_prec p, const char *role) {
     return rt_graph_add(g, &rt_op_rmsnorm, role, p, &(attr){eps}, sizeof(attr), (rt_ref[]){x, w}, 2, NULL);

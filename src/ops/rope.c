@@ -66,13 +66,25 @@ static void backward(const rt_call *c) {
     rt_parallel((c->dout[0].dim[0] + BLOCK - 1) / BLOCK, backward_block, (void *)(uintptr_t)c);
 }
 
+/* Of the tables at most one row a position. */
+static void work(const rt_graph *g, const rt_node *n, rt_work *forward, rt_work *backward) {
+    const rt_tensor *table = rt_infer_in(g, n, COS), *position = rt_infer_in(g, n, POSITION);
+    int64_t rows = position->dim[0] < table->dim[0] ? position->dim[0] : table->dim[0];
+    double tables = 2 * (double)(rows * table->dim[1]) * (double)rt_dtype_size(table->dtype);
+    rt_work_values(g, n, RT_IN(X) | RT_IN(POSITION) | RT_OUT(0), forward);
+    rt_work_values(g, n, RT_IN(POSITION), backward);
+    rt_work_gradients(g, n, RT_IN(X) | RT_OUT(0), backward);
+    forward->bytes += tables;
+    backward->bytes += tables;
+}
+
 const rt_op rt_op_rope = {
     .name = "rope", .n_in = 4, .n_out = 1,
     .row_in = RT_IN(X) | RT_IN(POSITION),
     .diff = RT_IN(X),
     .overwrites = RT_IN(X),
     .saves = RT_IN(POSITION) | RT_IN(COS) | RT_IN(SIN),
-    .infer = infer, .forward_rows = forward_rows, .backward = backward,
+    .infer = infer, .work = work, .forward_rows = forward_rows, .backward = backward,
 };
 
 rt_ref rt_rope(rt_graph *g, rt_ref x, rt_ref position, rt_ref cos, rt_ref sin, int64_t heads, int64_t head_dim, rt_prec p, const char *role) {

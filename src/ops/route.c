@@ -46,7 +46,7 @@ static void backward(const rt_call *c) {
 }
 
 const rt_op rt_op_route = {.name = "route", .n_in = 1, .n_out = 2, .row_in = RT_IN(0), .diff = RT_IN(0),
-                           .saves = RT_IN(0) | RT_OUT(0) | RT_OUT(1), .flags = RT_OP_KEEP, .infer = infer,
+                           .saves = RT_IN(0) | RT_OUT(0) | RT_OUT(1), .flags = RT_OP_KEEP, .infer = infer, .work = rt_work_operands,
                            .forward_rows = forward_rows, .backward = backward};
 
 rt_routing rt_route(rt_graph *g, rt_ref scores, int64_t k, bool renormalise, rt_prec p, const char *role) {

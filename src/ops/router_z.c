@@ -29,7 +29,7 @@ static void backward(const rt_call *c) {
 }
 
 const rt_op rt_op_router_z = {.name = "router_z", .n_in = 2, .n_out = 1, .diff = RT_IN(0), .saves = RT_IN(0) | RT_IN(1),
-                              .infer = infer, .forward = forward, .backward = backward};
+                              .infer = infer, .work = rt_work_operands, .forward = forward, .backward = backward};
 
 rt_ref rt_router_z(rt_graph *g, rt_ref scores, rt_ref valid, rt_prec p, const char *role) {
     return rt_graph_add(g, &rt_op_router_z, role, p, NULL, 0, (rt_ref[]){scores, valid}, 2, NULL);

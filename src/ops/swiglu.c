@@ -30,7 +30,7 @@ static void backward(const rt_call *c) {
 }
 
 const rt_op rt_op_swiglu = {.name = "swiglu", .n_in = 1, .n_out = 1, .row_in = RT_IN(0), .diff = RT_IN(0), .overwrites = RT_IN(0), .saves = RT_IN(0),
-                            .infer = infer, .forward_rows = forward_rows, .backward = backward};
+                            .infer = infer, .work = rt_work_operands, .forward_rows = forward_rows, .backward = backward};
 
 rt_ref rt_swiglu(rt_graph *g, rt_ref gate_up, rt_prec p, const char *role) {
     return rt_graph_add(g, &rt_op_swiglu, role, p, NULL, 0, &gate_up, 1, NULL);

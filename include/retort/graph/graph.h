@@ -85,6 +85,19 @@ typedef struct rt_graph_cost {
 } rt_graph_cost;
 rt_status rt_graph_profile(rt_graph *g, bool on, rt_error *err) RT_NODISCARD;
 void rt_graph_costs(const rt_graph *g, void (*fn)(void *context, const rt_graph_cost *c), void *context);
+/* What an operation has to do at least, from the shapes alone; nothing is computed, so a sketch has it too.
+ * Time of its own limit: the longer of flops / product rate and bytes / copy rate. */
+typedef struct rt_work {
+    double flops; /* of its products, two a multiply-add; loops over rows have none */
+    double bytes; /* of what it reads and writes, each value and gradient once, as stored */
+    double inner; /* further ones, of values that live inside one chain of rows only: they stay in a core's cache */
+} rt_work;
+typedef struct rt_graph_work {
+    const char *role, *op;
+    rt_work forward, backward; /* backward: with what recomputation runs again */
+} rt_graph_work;
+/* After planning: every node, in the order of rt_graph_costs; nothing where it does not run. */
+void rt_graph_works(const rt_graph *g, void (*fn)(void *context, const rt_graph_work *w), void *context);
 /* Calls fn for every trained parameter that no loss reaches. */
 void rt_graph_unreached(const rt_graph *g, void (*fn)(void *context, const char *name), void *context);
 /* Before adding nodes: products use the kernels for few rows, which read the weights once, as they lie. Their sums run in another

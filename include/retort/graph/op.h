@@ -52,6 +52,8 @@ struct rt_op {
     /* Or: the whole, which calls rt_parallel itself. An operation may have both; infer then chooses (rt_node.few). */
     void (*forward)(const rt_call *c);
     void (*backward)(const rt_call *c); /* the whole; calls rt_parallel itself; NULL where nothing is differentiable */
+    /* What a run of each takes at least (graph.h); both come zeroed. Asked for after planning; `backward` is taken where there is one. */
+    void (*work)(const rt_graph *g, const rt_node *n, rt_work *forward, rt_work *backward);
 };
 
 struct rt_node {
@@ -88,6 +90,14 @@ rt_status rt_infer_fail(rt_graph *g, const rt_node *n, rt_status s, const char *
 rt_status rt_infer_out(rt_graph *g, rt_node *n, int k, rt_dtype t, int ndim, const int64_t *dim);
 /* The contract must be one of those whose acc and grad are f64 for f64 and f32 for all others. */
 rt_status rt_infer_compute(rt_graph *g, const rt_node *n, rt_dtype *compute);
+
+/* ------------------------------------------------------------- inside work */
+/* Adds the bytes of the inputs and outputs in `bits` that are there, and of gradients those that flow. */
+void rt_work_values(const rt_graph *g, const rt_node *n, unsigned bits, rt_work *w);
+void rt_work_gradients(const rt_graph *g, const rt_node *n, unsigned bits, rt_work *w);
+bool rt_work_wants(const rt_graph *g, const rt_node *n, int k); /* the gradient of input k flows */
+/* A `work` as it stands: all inputs and outputs; backward what `saves` names, and all gradients. No products. */
+void rt_work_operands(const rt_graph *g, const rt_node *n, rt_work *forward, rt_work *backward);
 
 /* -------------------------------------------------------------- at run time */
 /* Records a failure (overflow, bad token id) from any thread; the run stops after this step with "<role> (<op>): text". */
