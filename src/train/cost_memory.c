@@ -1,8 +1,8 @@
 /* cost_memory.c - the memory of a run: the sizes of all its parts, and which of them are there at the same time. */
 #include "kernels/gemm.h"
+#include <retort/base/room.h>
 #include <retort/base/threads.h>
 #include <retort/train/cost.h>
-#include <stdio.h>
 
 static int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 static rt_graph_stats stats_of(const rt_graph *g) { return g ? rt_graph_stats_get(g) : (rt_graph_stats){0}; }
@@ -18,20 +18,13 @@ static void product(void *context, int64_t task, int worker) {
     for (int k = 0; k < 6; k += 2)
         rt_gemm_f32(kinds[k], kinds[k + 1], TRY, TRY, TRY, 1, m, TRY, m + TRY * TRY, TRY, 0, m + (2 + task) * TRY * TRY, TRY);
 }
-static void warm_libraries(void) {
+static rt_status warm_libraries(rt_error *err) {
     int64_t tasks = 4 * rt_threads();
     float *m = rt_zalloc((size_t)((2 + tasks) * TRY * TRY) * sizeof *m);
-    if (m) rt_parallel(tasks, product, m);
+    if (!m) return rt_fail(err, RT_E_NOMEM, "out of memory: a first product");
+    rt_parallel(tasks, product, m);
     rt_free(m);
-}
-
-/* What is resident of this process now: program, libraries, tokenizer, sketched graphs. */
-static int64_t resident_now(void) {
-    long long pages = 0, size = 0;
-    FILE *f = fopen("/proc/self/statm", "r");
-    if (f && fscanf(f, "%lld %lld", &size, &pages) != 2) pages = 0;
-    if (f) fclose(f);
-    return pages * 4096;
+    return RT_OK;
 }
 
 /* ----------------------------------------------------------------- teacher */
@@ -114,9 +107,9 @@ static void find_peak(rt_cost_memory *m) {
 
 rt_status rt_cost_memory_of(const rt_trainer *t, rt_cost_memory *m, rt_error *err) {
     rt_student_bytes s = rt_student_memory(&t->student);
-    warm_libraries();
+    RT_TRY(warm_libraries(err));
     rt_mem_trim();
-    *m = (rt_cost_memory){.process = resident_now(), .weights = s.weights, .masters = s.masters, .gradients = s.gradients, .moments = s.moments};
+    *m = (rt_cost_memory){.process = rt_resident_now(), .weights = s.weights, .masters = s.masters, .gradients = s.gradients, .moments = s.moments};
     add_teacher(t, m);
     add_plans(t, m);
     add_transient(t, m);

@@ -1,5 +1,5 @@
 /* cost.h - what a job will cost, before it costs it: memory from the plans of a sketched trainer (trainer.h), byte for byte what
- * the run takes; nothing of it is taken here. docs/numerics.md has nothing to do with it: no number of a run depends on this.
+ * the run takes; nothing of it is taken here. No number of a run depends on this.
  *
  *     rt_trainer *t;
  *     RT_TRY(rt_trainer_sketch(&t, &job, 0, err));
@@ -25,4 +25,8 @@ typedef struct rt_cost_memory {
     int64_t needed;                               /* of the peak, what cannot be taken back */
 } rt_cost_memory;
 rt_status rt_cost_memory_of(const rt_trainer *sketch, rt_cost_memory *m, rt_error *err) RT_NODISCARD;
+
+/* RT_E_NOMEM where the job needs more memory than run.memory_limit grants or than limits of the process let it map; the text says how
+ * much, and which keys would make it fit, found by planning it with them. The sketch is planned anew meanwhile. */
+rt_status rt_cost_fits(rt_trainer *sketch, int64_t head_rows, rt_error *err) RT_NODISCARD;
 #endif
