@@ -24,6 +24,8 @@ static bounds bounds_of(const rt_job *job) {
     return b;
 }
 
+int64_t rt_cost_granted(const rt_job *job) { return job->run.memory_limit == 0 ? INT64_MAX : bounds_of(job).memory; }
+
 /* What is mapped of the teacher is mapped in the sketch too. */
 static int64_t to_allocate(const rt_cost_memory *m) { return m->needed - m->process - m->teacher_pages; }
 /* glibc's allocator reserves a piece of address space for each thread (HEAP_MAX_SIZE), mostly unused. */

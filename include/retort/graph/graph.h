@@ -84,6 +84,8 @@ typedef struct rt_graph_cost {
     double forward, backward; /* backward: with what recomputation runs again */
 } rt_graph_cost;
 rt_status rt_graph_profile(rt_graph *g, bool on, rt_error *err) RT_NODISCARD;
+/* Of all profiles: processor seconds of the process instead. With one thread they say what a node costs, whoever shares the machine. */
+void rt_graph_profile_clock(bool processor);
 void rt_graph_costs(const rt_graph *g, void (*fn)(void *context, const rt_graph_cost *c), void *context);
 /* What an operation has to do at least, from the shapes alone; nothing is computed, so a sketch has it too.
  * Time of its own limit: the longer of flops / product rate and bytes / copy rate. */
@@ -91,6 +93,7 @@ typedef struct rt_work {
     double flops; /* of its products, two a multiply-add; loops over rows have none */
     double bytes; /* of what it reads and writes, each value and gradient once, as stored */
     double inner; /* further ones, of values that live inside one chain of rows only: they stay in a core's cache */
+    double exps;  /* exponentials: what a loop over rows takes its time for, where there are any */
 } rt_work;
 typedef struct rt_graph_work {
     const char *role, *op;

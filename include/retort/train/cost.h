@@ -26,7 +26,40 @@ typedef struct rt_cost_memory {
 } rt_cost_memory;
 rt_status rt_cost_memory_of(const rt_trainer *sketch, rt_cost_memory *m, rt_error *err) RT_NODISCARD;
 
+/* What run.memory_limit grants `needed`, in all; INT64_MAX: no bound. */
+int64_t rt_cost_granted(const rt_job *job);
 /* RT_E_NOMEM where the job needs more memory than run.memory_limit grants or than limits of the process let it map; the text says how
  * much, and which keys would make it fit, found by planning it with them. The sketch is planned anew meanwhile. */
 rt_status rt_cost_fits(rt_trainer *sketch, int64_t head_rows, rt_error *err) RT_NODISCARD;
+
+/* ---------------------------------------------------------------------------------------------------------------- time */
+
+/* What this machine does now, all threads together (kernels/measure.h, about a second): the yardsticks of `retort doctor`. */
+typedef struct rt_cost_rates {
+    double product; /* flops a second: products of large tiles */
+    double copy;    /* bytes a second, read and written, of blocks beyond the caches */
+    double exps;    /* exponentials a second */
+    double region;  /* seconds of a parallel loop without work */
+} rt_cost_rates;
+rt_status rt_cost_rates_measure(rt_cost_rates *r, rt_error *err) RT_NODISCARD;
+
+/* Seconds of one run of an operation that has to do `w` at least, by the efficiency of its kind (cost_rates.def). */
+double rt_cost_seconds(const char *op, bool backward, const rt_work *w, const rt_cost_rates *r);
+
+double rt_cost_optimizer_bytes(const rt_trainer *sketch); /* that an optimizer step moves; its efficiency is that of "optimizer" */
+
+enum { RT_COST_ROLES = 64 };
+typedef struct rt_cost_role {
+    char name[48]; /* "teacher.qkv", "student.experts.backward": of all layers */
+    double seconds;
+} rt_cost_role;
+typedef struct rt_cost_time {
+    rt_cost_role role[RT_COST_ROLES]; /* of a step, the greatest first */
+    int roles;
+    double step;                      /* seconds of an optimizer step */
+    double evaluation, evaluations;   /* of one; how many a run has */
+    double run;                       /* of the whole schedule with its evaluations */
+    double tokens;                    /* of a step */
+} rt_cost_time;
+void rt_cost_time_of(const rt_trainer *sketch, const rt_cost_rates *r, rt_cost_time *out);
 #endif
