@@ -1,10 +1,10 @@
-/* bench_cost.c - where the cost model's efficiencies come from, and what it is worth: jobs of many shapes, operation by operation, then
- * whole steps of other shapes, predicted and measured in turns.
+/* bench_cost.c - where the cost model's efficiencies come from, and what it is worth: jobs of many shapes, operation by
+ * operation, then whole steps of other shapes, predicted and measured in turns.
  *
- * For every kind of operation, forward and backward, three numbers are fitted: seconds in units of what the yardsticks say of its
- * products, its memory, its exponentials; least squares of the relative error, none below 0, each operation weighted by its share of
- * its step. They are printed as the lines of src/train/cost_rates.def. All by processor time, since other programs move time on the wall
- * by any factor; the fit on one thread, the check on all. */
+ * For every kind of operation, forward and backward, three numbers are fitted: seconds in units of what the yardsticks
+ * say of its products, its memory, its exponentials; least squares of the relative error, none below 0, each operation
+ * weighted by its share of its step. They are printed as the lines of src/train/cost_rates.def. All by processor time,
+ * since other programs move time on the wall by any factor; the fit on one thread, the check on all. */
 #include "harness.h"
 #include "job.h"
 #include "kernels/measure.h"
@@ -22,12 +22,15 @@ typedef struct shape {
     const char *sets[12];
 } shape;
 
-#define MIXTURE(D, L, H, F, E, K) \
-    "student.arch=mixtral", "student.hidden_size=" #D, "student.layers=" #L, "student.heads=" #H, "student.kv_heads=" #H, "student.ffn_size=" #F, \
-        "student.experts=" #E, "student.experts_per_token=" #K
-#define DENSE(D, L, H, F) "student.arch=llama", "student.hidden_size=" #D, "student.layers=" #L, "student.heads=" #H, "student.kv_heads=" #H, "student.ffn_size=" #F
-#define OBJECTIVE                                                                                                                 \
-    "objective=[{loss: forward_kl, weight: 0.7, temperature: 2}, {loss: next_token, weight: 0.3}, {loss: balance, weight: 0.01}, " \
+#define MIXTURE(D, L, H, F, E, K)                                                                                      \
+    "student.arch=mixtral", "student.hidden_size=" #D, "student.layers=" #L, "student.heads=" #H,                      \
+        "student.kv_heads=" #H, "student.ffn_size=" #F, "student.experts=" #E, "student.experts_per_token=" #K
+#define DENSE(D, L, H, F)                                                                                              \
+    "student.arch=llama", "student.hidden_size=" #D, "student.layers=" #L, "student.heads=" #H,                        \
+        "student.kv_heads=" #H, "student.ffn_size=" #F
+#define OBJECTIVE                                                                                                      \
+    "objective=[{loss: forward_kl, weight: 0.7, temperature: 2}, {loss: next_token, weight: 0.3}, {loss: balance, "    \
+    "weight: 0.01}, "                                                                                                  \
     "{loss: router_z, weight: 0.001}]"
 
 static const shape fitted[] = {
@@ -58,13 +61,26 @@ static const shape checked[] = {
     {"256 rows", 8192, 128, 2, true, 0, 4, {MIXTURE(256, 3, 8, 512, 8, 2), OBJECTIVE}},
     {"T 3000", 4096, 3000, 1, false, 0, 0, {MIXTURE(192, 2, 6, 384, 8, 2)}},
     {"accumulated", 8192, 256, 2, true, 256, 4, {MIXTURE(256, 2, 4, 768, 4, 2), OBJECTIVE, "data.accumulate=3"}},
-    {"other losses", 8192, 256, 4, true, 256, 3, {MIXTURE(256, 2, 8, 512, 8, 2), "objective=[{loss: jsd}, {loss: reverse_kl, weight: 0.2}]"}},
+    {"other losses",
+     8192,
+     256,
+     4,
+     true,
+     256,
+     3,
+     {MIXTURE(256, 2, 8, 512, 8, 2), "objective=[{loss: jsd}, {loss: reverse_kl, weight: 0.2}]"}},
 };
 enum { FITTED = sizeof fitted / sizeof *fitted, CHECKED = sizeof checked / sizeof *checked, STEPS_MAX = 64 };
 
 static rt_status open_shape(const shape *s, bench_job *job, rt_error *err) {
-    bench_job_spec spec = {.V = s->V, .T = s->T, .windows = s->windows, .tokens = 1 << 16, .teacher = s->teacher, .teacher_width = s->teacher_width,
-                           .teacher_layers = s->teacher_layers, .sets = s->sets};
+    bench_job_spec spec = {.V = s->V,
+                           .T = s->T,
+                           .windows = s->windows,
+                           .tokens = 1 << 16,
+                           .teacher = s->teacher,
+                           .teacher_width = s->teacher_width,
+                           .teacher_layers = s->teacher_layers,
+                           .sets = s->sets};
     return bench_job_open(job, &spec, err);
 }
 
@@ -73,7 +89,8 @@ static rt_status open_shape(const shape *s, bench_job *job, rt_error *err) {
 typedef struct seen { /* one node, over the steps of its job */
     const char *op;
     bool backward;
-    double x[3], seconds, share; /* what the yardsticks say of its products, memory, exponentials; what it took; of the step */
+    double x[3], seconds,
+        share; /* what the yardsticks say of its products, memory, exponentials; what it took; of the step */
 } seen;
 enum { SEEN_MAX = 8192 };
 static struct {
@@ -95,7 +112,10 @@ static void see_work(void *context, const rt_graph_work *w) {
         if (r->at >= SEEN_MAX) continue;
         if (strcmp(w->op, "head") == 0) k.bytes *= r->chunks;
         seen *s = &all.node[r->at];
-        *s = (seen){.op = w->op, .backward = backward, .x = {k.flops / r->rates->product, (k.bytes + k.inner / 4) / r->rates->copy, k.exps / r->rates->exps}};
+        *s = (seen){
+            .op = w->op,
+            .backward = backward,
+            .x = {k.flops / r->rates->product, (k.bytes + k.inner / 4) / r->rates->copy, k.exps / r->rates->exps}};
     }
 }
 static void see_cost(void *context, const rt_graph_cost *c) {
@@ -127,13 +147,15 @@ static rt_status measure_rates(int step, rt_cost_rates *mean, rt_error *err) {
     RT_TRY(rt_cost_rates_measure(&r, err));
     if (step == 0) return *mean = r, RT_OK;
     double old = (double)step / (step + 1), new = 1.0 / (step + 1);
-    *mean = (rt_cost_rates){old * mean->product + new * r.product, old * mean->copy + new * r.copy, old * mean->exps + new * r.exps, old * mean->region + new * r.region};
+    *mean = (rt_cost_rates){old * mean->product + new *r.product, old * mean->copy + new *r.copy,
+                            old * mean->exps + new *r.exps, old * mean->region + new *r.region};
     return RT_OK;
 }
 /* What a step does outside its tapes: the optimizer, and little else. */
 static void see_outside(const rt_trainer *t, const rt_cost_rates *rates, double seconds) {
     if (all.count == SEEN_MAX) return;
-    all.node[all.count++] = (seen){.op = "optimizer", .x = {0, rt_cost_optimizer_bytes(t) / rates->copy, 0}, .seconds = seconds, .share = seconds};
+    all.node[all.count++] = (seen){
+        .op = "optimizer", .x = {0, rt_cost_optimizer_bytes(t) / rates->copy, 0}, .seconds = seconds, .share = seconds};
 }
 static rt_status see_job(const shape *s, int steps, rt_error *err) {
     bench_job job;
@@ -159,8 +181,8 @@ static rt_status see_job(const shape *s, int steps, rt_error *err) {
         see_outside(t, &rates, (spent / steps - sum_of(from)));
         double whole = sum_of(from);
         for (int i = from; i < all.count; i++) all.node[i].share = all.node[i].seconds / whole;
-        printf("# %-16s product %.0f GFLOP/s, copy %.1f GB/s, %.2f Gexp/s, region %.1f us; operations %.2f ms\n", s->name, rates.product * 1e-9, rates.copy * 1e-9,
-               rates.exps * 1e-9, rates.region * 1e6, whole * 1e3);
+        printf("# %-16s product %.0f GFLOP/s, copy %.1f GB/s, %.2f Gexp/s, region %.1f us; operations %.2f ms\n",
+               s->name, rates.product * 1e-9, rates.copy * 1e-9, rates.exps * 1e-9, rates.region * 1e6, whole * 1e3);
         fflush(stdout);
     }
     bench_job_close(&job);
@@ -209,15 +231,18 @@ static void fit(const char *op, bool backward) {
     for (int i = 0; i < all.count; i++) {
         const seen *s = &all.node[i];
         if (strcmp(s->op, op) != 0 || s->backward != backward || s->seconds <= 1e-6) continue;
-        off += s->share * fabs((best[0] * s->x[0] + best[1] * s->x[1] + best[2] * s->x[2]) / s->seconds - 1), weight += s->share;
+        off += s->share * fabs((best[0] * s->x[0] + best[1] * s->x[1] + best[2] * s->x[2]) / s->seconds - 1),
+            weight += s->share;
     }
-    if (count) printf("X(%s, %s, %.3g, %.3g, %.3g) /* %d nodes, off by %.0f %% in the mean, %.2f of a step */\n", op, backward ? "true" : "false", best[0], best[1], best[2], count,
-                      100 * off / weight, weight / FITTED);
+    if (count)
+        printf("X(%s, %s, %.3g, %.3g, %.3g) /* %d nodes, off by %.0f %% in the mean, %.2f of a step */\n", op,
+               backward ? "true" : "false", best[0], best[1], best[2], count, 100 * off / weight, weight / FITTED);
 }
 static void fit_all(void) {
     for (int i = 0; i < all.count; i++) {
         bool first = true;
-        for (int k = 0; k < i && first; k++) first = strcmp(all.node[k].op, all.node[i].op) != 0 || all.node[k].backward != all.node[i].backward;
+        for (int k = 0; k < i && first; k++)
+            first = strcmp(all.node[k].op, all.node[i].op) != 0 || all.node[k].backward != all.node[i].backward;
         if (first) fit(all.node[i].op, all.node[i].backward);
     }
 }
@@ -256,10 +281,11 @@ static rt_status run(bench *b, rt_error *err) {
     rt_measure_by_processor(true);
     rt_graph_profile_clock(true);
     rt_threads_set(1);
-    for (int i = 0; i < FITTED && bench_wanted(b, "fit"); i++) RT_TRY(see_job(&fitted[i], steps, err));
+    int fits = b->quick ? 3 : FITTED, checks = b->quick ? 2 : CHECKED;
+    for (int i = 0; i < fits && bench_wanted(b, "fit"); i++) RT_TRY(see_job(&fitted[i], steps, err));
     fit_all();
     rt_threads_set(threads);
-    for (int i = 0; i < CHECKED && bench_wanted(b, "step"); i++) RT_TRY(check(b, &checked[i], steps, err));
+    for (int i = 0; i < checks && bench_wanted(b, "step"); i++) RT_TRY(check(b, &checked[i], steps, err));
     for (int i = 0; i < FITTED && b->only && bench_wanted(b, "own"); i++) RT_TRY(check(b, &fitted[i], steps, err));
     return RT_OK;
 }

@@ -36,10 +36,12 @@ static int64_t alone(const char *path) {
 /* ---------------------------------------------------------- control groups */
 
 typedef struct hierarchy {
-    const char *mount, *bound, *used, *active, *inactive; /* file pages: the system takes them back before the bound hurts */
+    const char *mount, *bound, *used, *active,
+        *inactive; /* file pages: the system takes them back before the bound hurts */
 } hierarchy;
 static const hierarchy v2 = {"/sys/fs/cgroup", "memory.max", "memory.current", "active_file", "inactive_file"};
-static const hierarchy v1 = {"/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_active_file", "total_inactive_file"};
+static const hierarchy v1 = {"/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes",
+                             "total_active_file", "total_inactive_file"};
 #define NO_BOUND ((int64_t)1 << 60) /* version 1 writes a number of about this size for none */
 
 static int64_t of_group(const hierarchy *h, const char *group) {
@@ -70,7 +72,8 @@ static int64_t group_room(void) {
         char *names = strchr(line, ':'), *path = names ? strchr(names + 1, ':') : NULL;
         if (!path || path[1] != '/') continue;
         *path++ = 0;
-        bool first = strcmp(names, ":memory") == 0 || strstr(names, ",memory") || strstr(names, "memory,"), second = strcmp(names, ":") == 0;
+        bool first = strcmp(names, ":memory") == 0 || strstr(names, ",memory") || strstr(names, "memory,"),
+             second = strcmp(names, ":") == 0;
         if (first || second) room = least(room, of_groups(first ? &v1 : &v2, path));
     }
     if (f) fclose(f);
@@ -86,7 +89,8 @@ static int64_t limit_room(int resource, const char *used) {
 }
 rt_room rt_room_now(void) {
     int64_t machine = number("/proc/meminfo", "MemAvailable");
-    return (rt_room){machine < 0 ? INT64_MAX : machine, group_room(), limit_room(RLIMIT_AS, "VmSize"), limit_room(RLIMIT_DATA, "VmData")};
+    return (rt_room){machine < 0 ? INT64_MAX : machine, group_room(), limit_room(RLIMIT_AS, "VmSize"),
+                     limit_room(RLIMIT_DATA, "VmData")};
 }
 int64_t rt_resident_now(void) {
     int64_t n = number("/proc/self/status", "VmRSS");

@@ -1,4 +1,5 @@
-/* show_plan.c - `retort show plan`: what a job will take, memory and time, before it takes it; and the order of its work. */
+/* show_plan.c - `retort show plan`: what a job will take, memory and time, before it takes it; and the order of its
+ * work. */
 #include <retort/base/command.h>
 #include <retort/base/threads.h>
 #include <retort/infer/expert_report.h>
@@ -14,13 +15,15 @@ typedef struct arguments {
 static const char *const modes[] = {"train", "eval", NULL};
 static const char *const models[] = {"student", "teacher", NULL};
 static const rt_option options[] = {
-    RT_OPT_STRING(arguments, job, NULL, "the configuration", .positional = true, .operand = "JOB.yaml", .required = true),
+    RT_OPT_STRING(arguments, job, NULL, "the configuration", .positional = true, .operand = "JOB.yaml",
+                  .required = true),
     RT_OPT_FLAG(arguments, steps, "no", "the operations too, and the planned order of work"),
     RT_OPT_NAME(arguments, mode, "train", modes, "with --steps: the training or the evaluation plan of the student"),
     RT_OPT_NAME(arguments, model, "student", models, "with --steps: whose"),
     RT_OPT_FLAG(arguments, fast, "no", "measure nothing: no prediction of time"),
     RT_OPT_FLAG(arguments, json, "no", "print JSON"),
-    RT_OPT_STRINGS(arguments, set, NULL, "assignments, as retort distill takes them", .operand = "KEY=VALUE..."), RT_OPT_END};
+    RT_OPT_STRINGS(arguments, set, NULL, "assignments, as retort distill takes them", .operand = "KEY=VALUE..."),
+    RT_OPT_END};
 
 typedef struct page {
     const rt_trainer *t;
@@ -70,15 +73,20 @@ static void add_memory(const page *p, rt_buf *out) {
     for (int i = 0; i < PARTS; i++)
         if (parts[i].bytes >= 1 << 16) rt_buf_printf(out, "  %-60s %12.1f\n", parts[i].text, mib(parts[i].bytes));
     rt_buf_printf(out, "  %-60s %12.1f\n", "peak, resident", mib(p->memory.peak));
-    if (granted < INT64_MAX) rt_buf_printf(out, "  %-60s %12.1f\n", p->t->job->run.memory_limit > 0 ? "run.memory_limit" : "there is", mib(granted));
+    if (granted < INT64_MAX)
+        rt_buf_printf(out, "  %-60s %12.1f\n", p->t->job->run.memory_limit > 0 ? "run.memory_limit" : "there is",
+                      mib(granted));
 }
 
 /* -------------------------------------------------------------------- time */
 
 static void add_duration(double s, rt_buf *out) {
-    if (s < 100) rt_buf_printf(out, "%.0f s", s);
-    else if (s < 5400) rt_buf_printf(out, "%.0f min", s / 60);
-    else rt_buf_printf(out, "%.1f h", s / 3600);
+    if (s < 100)
+        rt_buf_printf(out, "%.0f s", s);
+    else if (s < 5400)
+        rt_buf_printf(out, "%.0f min", s / 60);
+    else
+        rt_buf_printf(out, "%.1f h", s / 3600);
 }
 enum { TOP = 12 };
 static void add_time(const page *p, rt_buf *out) {
@@ -86,17 +94,21 @@ static void add_time(const page *p, rt_buf *out) {
     double rest = t->step;
     rt_buf_printf(out, "\n%-62s %12s %9s\n", "time of a step", "ms", "share");
     for (int i = 0; i < t->roles && i < TOP; i++) {
-        rt_buf_printf(out, "  %-60s %12.1f %7.1f %%\n", t->role[i].name, 1e3 * t->role[i].seconds, 100 * t->role[i].seconds / t->step);
+        rt_buf_printf(out, "  %-60s %12.1f %7.1f %%\n", t->role[i].name, 1e3 * t->role[i].seconds,
+                      100 * t->role[i].seconds / t->step);
         rest -= t->role[i].seconds;
     }
     if (t->roles > TOP) rt_buf_printf(out, "  %-60s %12.1f %7.1f %%\n", "all else", 1e3 * rest, 100 * rest / t->step);
     rt_buf_printf(out, "  %-60s %12.1f\n", "together", 1e3 * t->step);
-    rt_buf_printf(out, "\n%.0f tokens/s; %lld steps and %.0f evaluation%s of ", t->tokens / t->step, (long long)p->t->job->schedule.steps, t->evaluations, t->evaluations == 1 ? "" : "s");
+    rt_buf_printf(out, "\n%.0f tokens/s; %lld steps and %.0f evaluation%s of ", t->tokens / t->step,
+                  (long long)p->t->job->schedule.steps, t->evaluations, t->evaluations == 1 ? "" : "s");
     add_duration(t->evaluation, out);
     rt_buf_puts(out, ": ");
     add_duration(t->run, out);
-    rt_buf_printf(out, "\nby what %d thread%s do%s now: products %.0f GFLOP/s, copies %.1f GB/s, exponentials %.1f G/s\n", rt_threads(), rt_threads() == 1 ? "" : "s",
-                  rt_threads() == 1 ? "es" : "", 1e-9 * p->rates.product, 1e-9 * p->rates.copy, 1e-9 * p->rates.exps);
+    rt_buf_printf(out,
+                  "\nby what %d thread%s do%s now: products %.0f GFLOP/s, copies %.1f GB/s, exponentials %.1f G/s\n",
+                  rt_threads(), rt_threads() == 1 ? "" : "s", rt_threads() == 1 ? "es" : "", 1e-9 * p->rates.product,
+                  1e-9 * p->rates.copy, 1e-9 * p->rates.exps);
 }
 
 /* -------------------------------------------------------------------- page */
@@ -106,10 +118,12 @@ static void add_head(const page *p, rt_buf *out) {
     rt_param_count n = rt_model_parameters(&p->t->config);
     rt_buf_puts(out, "start: ");
     rt_start_text(&p->t->student, job, p->t->source, out);
-    rt_buf_printf(out, "\nstudent: %s, %.2f M parameters, %.2f M active; a step: %lld x %lld x %lld tokens\n", p->t->config.arch->name, (double)n.total / 1e6, (double)n.active / 1e6,
+    rt_buf_printf(out, "\nstudent: %s, %.2f M parameters, %.2f M active; a step: %lld x %lld x %lld tokens\n",
+                  p->t->config.arch->name, (double)n.total / 1e6, (double)n.active / 1e6,
                   (long long)job->data.accumulate, (long long)job->data.batch, (long long)job->data.sequence_length);
-    rt_buf_printf(out, "data: %s%lld tokens, %lld to validate on; %lld rows of vocabulary scores at a time\n", p->t->estimate.exact ? "" : "about ",
-                  (long long)p->t->estimate.train_tokens, (long long)p->t->estimate.valid_tokens, (long long)p->t->graph.head_rows);
+    rt_buf_printf(out, "data: %s%lld tokens, %lld to validate on; %lld rows of vocabulary scores at a time\n",
+                  p->t->estimate.exact ? "" : "about ", (long long)p->t->estimate.train_tokens,
+                  (long long)p->t->estimate.valid_tokens, (long long)p->t->graph.head_rows);
     if (p->t->teacher_files.weights.bank) {
         rt_buf_puts(out, "teacher's experts: ");
         rt_experts_text(&p->t->teacher_files.weights, out);
@@ -144,19 +158,25 @@ static json_t *memory_json(const page *p) {
 }
 static json_t *time_json(const page *p) {
     const rt_cost_time *t = &p->time;
-    json_t *o = json_pack("{s:f, s:f, s:f, s:f, s:f, s:{s:f, s:f, s:f, s:i}}", "step_seconds", t->step, "tokens_per_s", t->tokens / t->step, "evaluation_seconds", t->evaluation,
-                          "evaluations", t->evaluations, "run_seconds", t->run, "rates", "product_gflops", 1e-9 * p->rates.product, "copy_gbytes", 1e-9 * p->rates.copy,
-                          "gexps", 1e-9 * p->rates.exps, "threads", rt_threads());
+    json_t *o = json_pack("{s:f, s:f, s:f, s:f, s:f, s:{s:f, s:f, s:f, s:i}}", "step_seconds", t->step, "tokens_per_s",
+                          t->tokens / t->step, "evaluation_seconds", t->evaluation, "evaluations", t->evaluations,
+                          "run_seconds", t->run, "rates", "product_gflops", 1e-9 * p->rates.product, "copy_gbytes",
+                          1e-9 * p->rates.copy, "gexps", 1e-9 * p->rates.exps, "threads", rt_threads());
     json_t *roles = json_object();
     bool ok = o && roles;
-    for (int i = 0; ok && i < t->roles; i++) ok = json_object_set_new(roles, t->role[i].name, json_real(t->role[i].seconds)) == 0;
+    for (int i = 0; ok && i < t->roles; i++)
+        ok = json_object_set_new(roles, t->role[i].name, json_real(t->role[i].seconds)) == 0;
     ok = (o && json_object_set_new(o, "roles", roles) == 0) && ok;
     return ok ? o : (json_decref(o), NULL);
 }
 static rt_status print_json(rt_context *c, const page *p, rt_error *err) {
     const rt_corpus_estimate *e = &p->t->estimate;
-    return rt_out_json(c, json_pack("{s:o, s:o*, s:I, s:I, s:b}", "memory", memory_json(p), "time", p->rates.product > 0 ? time_json(p) : NULL, "train_tokens",
-                                    (json_int_t)e->train_tokens, "valid_tokens", (json_int_t)e->valid_tokens, "tokens_exact", e->exact), err);
+    return rt_out_json(c,
+                       json_pack("{s:o, s:o*, s:I, s:I, s:b}", "memory", memory_json(p), "time",
+                                 p->rates.product > 0 ? time_json(p) : NULL, "train_tokens",
+                                 (json_int_t)e->train_tokens, "valid_tokens", (json_int_t)e->valid_tokens,
+                                 "tokens_exact", e->exact),
+                       err);
 }
 
 /* --------------------------------------------------------------------- run */
@@ -165,7 +185,8 @@ static rt_status print_json(rt_context *c, const page *p, rt_error *err) {
 static rt_status tell(rt_context *c, const arguments *a, rt_trainer *t, rt_error *err) {
     page p = {.t = t};
     rt_error why = {0};
-    if (strcmp(a->model, "teacher") == 0 && !t->job->teacher.path) return rt_fail(err, RT_E_USAGE, "this job has no teacher");
+    if (strcmp(a->model, "teacher") == 0 && !t->job->teacher.path)
+        return rt_fail(err, RT_E_USAGE, "this job has no teacher");
     RT_TRY(rt_cost_memory_of(t, &p.memory, err));
     rt_status fits = rt_cost_fits(t, 0, &why);
     if (fits == RT_OK && !a->fast) RT_TRY(rt_cost_rates_measure(&p.rates, err));
@@ -186,9 +207,15 @@ static rt_status run(rt_context *c, const void *given, rt_error *err) {
     return s;
 }
 
-const rt_command rt_command_show_plan = {
-    "show plan", "memory and time that a job will take", "JOB.yaml [--set KEY=VALUE...] [--json]",
-    "Predicted from the plans themselves, none of which takes its memory: what the run will have in memory at most, and how long a step\n"
-    "will be by what this machine does now (about a second is measured). A job that needs more memory than there is, or than\n"
-    "run.memory_limit grants, is refused as `retort distill` and `retort train` refuse it: exit code 5, with keys that would make it fit.",
-    options, sizeof(arguments), run};
+const rt_command rt_command_show_plan = {"show plan",
+                                         "memory and time that a job will take",
+                                         "JOB.yaml [--set KEY=VALUE...] [--json]",
+                                         "Predicted from the plans themselves, none of which takes its memory: what "
+                                         "the run will have in memory at most, and how long a step\n"
+                                         "will be by what this machine does now (about a second is measured). A job "
+                                         "that needs more memory than there is, or than\n"
+                                         "run.memory_limit grants, is refused as `retort distill` and `retort train` "
+                                         "refuse it: exit code 5, with keys that would make it fit.",
+                                         options,
+                                         sizeof(arguments),
+                                         run};

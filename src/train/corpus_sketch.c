@@ -1,5 +1,5 @@
-/* corpus_sketch.c - what a job's data would come to, without reading it: shards say how many tokens they hold, texts are as long
- * as their files, and the front of each tells how many bytes a token has. */
+/* corpus_sketch.c - what a job's data would come to, without reading it: shards say how many tokens they hold, texts
+ * are as long as their files, and the front of each tells how many bytes a token has. */
 #include "text/input.h"
 #include "text/shard_format.h"
 #include "train/corpus_private.h"
@@ -7,7 +7,11 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { SAMPLE = 64 << 10, BYTES_A_TOKEN = sizeof(int32_t) + sizeof(uint16_t) /* token_stream.h */, WORK_A_TOKEN = 2 * sizeof(int32_t) + sizeof(rt_span) };
+enum {
+    SAMPLE = 64 << 10,
+    BYTES_A_TOKEN = sizeof(int32_t) + sizeof(uint16_t) /* token_stream.h */,
+    WORK_A_TOKEN = 2 * sizeof(int32_t) + sizeof(rt_span)
+};
 
 /* ------------------------------------------------------------------ shards */
 
@@ -25,7 +29,8 @@ static rt_status shard(const char *path, int64_t *tokens, rt_corpus_estimate *e,
     RT_TRY(rt_file_map(path, &file, err));
     if (file.size >= RT_SHARD_HEADER) memcpy(header, file.data, sizeof header);
     rt_file_unmap(&file);
-    if (header[0] != RT_SHARD_MAGIC_16 && header[0] != RT_SHARD_MAGIC_32) return rt_fail(err, RT_E_INPUT, "%s: not a token shard", path);
+    if (header[0] != RT_SHARD_MAGIC_16 && header[0] != RT_SHARD_MAGIC_32)
+        return rt_fail(err, RT_E_INPUT, "%s: not a token shard", path);
     *tokens += header[2];
     e->mapped += size_if_there(path, "") + size_if_there(path, ".spans") + size_if_there(path, ".mask");
     return RT_OK;
@@ -60,7 +65,8 @@ static rt_status front(const char *path, char *text, size_t *n, rt_error *err) {
     size_t part = 1;
     RT_TRY(rt_input_open(&in, path, err));
     rt_status s = RT_OK;
-    for (*n = 0; s == RT_OK && part > 0 && *n < SAMPLE; *n += part) s = rt_input_read(in, text + *n, SAMPLE - *n, &part, err);
+    for (*n = 0; s == RT_OK && part > 0 && *n < SAMPLE; *n += part)
+        s = rt_input_read(in, text + *n, SAMPLE - *n, &part, err);
     rt_input_close(in);
     return s;
 }
@@ -80,14 +86,17 @@ static rt_status tokens_a_byte(const rt_tokenizer *t, const char *path, double *
 }
 
 static int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
-static rt_status text(const rt_corpus_set *c, const rt_job_data *d, const char *path, int64_t *tokens, rt_corpus_estimate *e, rt_error *err) {
+static rt_status text(const rt_corpus_set *c, const rt_job_data *d, const char *path, int64_t *tokens,
+                      rt_corpus_estimate *e, rt_error *err) {
     double rate;
     e->exact = false;
-    if (!c->tokenizer) return rt_fail(err, RT_E_ARG, "%s: text needs a tokenizer (data.tokenizer names its folder)", path);
+    if (!c->tokenizer)
+        return rt_fail(err, RT_E_ARG, "%s: text needs a tokenizer (data.tokenizer names its folder)", path);
     if (strcmp(path, "-") == 0) return RT_OK; /* read once only, and not by us */
     RT_TRY(tokens_a_byte(c->tokenizer, path, &rate, err));
     int64_t bytes = text_bytes(path), n = (int64_t)(rate * (double)bytes);
-    bool one_document = strcmp(d->separator, "none") == 0 && !strstr(path, ".json") && !strstr(path, ".csv") && !strstr(path, ".tsv");
+    bool one_document =
+        strcmp(d->separator, "none") == 0 && !strstr(path, ".json") && !strstr(path, ".csv") && !strstr(path, ".tsv");
     *tokens += n;
     e->memory += BYTES_A_TOKEN * n;
     if (one_document) e->loading = most(e->loading, bytes + WORK_A_TOKEN * n);
@@ -96,7 +105,8 @@ static rt_status text(const rt_corpus_set *c, const rt_job_data *d, const char *
 
 /* -------------------------------------------------------------------- both */
 
-static rt_status files(const rt_corpus_set *c, const rt_job_data *d, const rt_strings *list, int64_t *tokens, rt_corpus_estimate *e, rt_error *err) {
+static rt_status files(const rt_corpus_set *c, const rt_job_data *d, const rt_strings *list, int64_t *tokens,
+                       rt_corpus_estimate *e, rt_error *err) {
     for (int64_t i = 0; i < list->count; i++) {
         const char *path = list->item[i];
         RT_TRY(rt_is_shard(path) ? shard(path, tokens, e, err) : text(c, d, path, tokens, e, err));
@@ -118,7 +128,8 @@ static rt_status sketch(rt_corpus_set *c, const rt_job *job, const char *dir, rt
     return unknown ? rt_corpus_set_load(&c->train_stream, c, d, &d->train, err) : RT_OK;
 }
 
-rt_status rt_corpus_set_sketch(rt_corpus_set *c, const rt_job *job, const char *tokenizer_dir, rt_corpus_estimate *e, rt_error *err) {
+rt_status rt_corpus_set_sketch(rt_corpus_set *c, const rt_job *job, const char *tokenizer_dir, rt_corpus_estimate *e,
+                               rt_error *err) {
     *c = (rt_corpus_set){0};
     *e = (rt_corpus_estimate){.exact = true};
     rt_status s = sketch(c, job, tokenizer_dir, e, err);

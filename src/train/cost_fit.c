@@ -1,5 +1,6 @@
-/* cost_fit.c - does a job fit, and if not, which of its keys would make it. Tried in the order of what they cost: computing blocks
- * again, then smaller micro-batches of the same optimizer step (neither changes what is learnt), then what does. */
+/* cost_fit.c - does a job fit, and if not, which of its keys would make it. Tried in the order of what they cost:
+ * computing blocks again, then smaller micro-batches of the same optimizer step (neither changes what is learnt), then
+ * what does. */
 #include <retort/base/room.h>
 #include <retort/base/threads.h>
 #include <retort/train/cost.h>
@@ -19,7 +20,8 @@ typedef struct bounds {
 static int64_t plus(int64_t a, int64_t b) { return a > INT64_MAX - b ? INT64_MAX : a + b; }
 static bounds bounds_of(const rt_job *job) {
     rt_room r = rt_room_now();
-    bounds b = {plus(least(r.machine, r.group), rt_resident_now()), r.address_space, r.data, r.group < r.machine ? "in its control group" : "on this machine"};
+    bounds b = {plus(least(r.machine, r.group), rt_resident_now()), r.address_space, r.data,
+                r.group < r.machine ? "in its control group" : "on this machine"};
     if (job->run.memory_limit != RT_MEMORY_AUTO) b.memory = job->run.memory_limit, b.said = "by run.memory_limit";
     return b;
 }
@@ -29,7 +31,9 @@ int64_t rt_cost_granted(const rt_job *job) { return job->run.memory_limit == 0 ?
 /* What is mapped of the teacher is mapped in the sketch too. */
 static int64_t to_allocate(const rt_cost_memory *m) { return m->needed - m->process - m->teacher_pages; }
 /* glibc's allocator reserves a piece of address space for each thread (HEAP_MAX_SIZE), mostly unused. */
-static int64_t to_map(const rt_cost_memory *m) { return to_allocate(m) + m->mapped + rt_threads() * ((int64_t)64 << 20); }
+static int64_t to_map(const rt_cost_memory *m) {
+    return to_allocate(m) + m->mapped + rt_threads() * ((int64_t)64 << 20);
+}
 
 static bool fits(const rt_cost_memory *m, const bounds *b) {
     return m->needed <= b->memory && to_map(m) <= b->address_space && to_allocate(m) <= b->data;
@@ -55,9 +59,12 @@ static rt_status attempt_job(attempt *a, const rt_job *given, const rt_job *job,
     rt_buf_puts(a->found, a->count++ ? "; or" : ":");
     if (job->run.recompute != given->run.recompute) rt_buf_puts(a->found, " run.recompute=yes");
     if (job->data.batch != given->data.batch)
-        rt_buf_printf(a->found, " data.batch=%lld data.accumulate=%lld", (long long)job->data.batch, (long long)job->data.accumulate);
-    if (job->data.sequence_length != given->data.sequence_length) rt_buf_printf(a->found, " data.sequence_length=%lld", (long long)job->data.sequence_length);
-    if (job->run.head_budget != given->run.head_budget) rt_buf_printf(a->found, " run.head_budget=%lldMiB", (long long)(job->run.head_budget >> 20));
+        rt_buf_printf(a->found, " data.batch=%lld data.accumulate=%lld", (long long)job->data.batch,
+                      (long long)job->data.accumulate);
+    if (job->data.sequence_length != given->data.sequence_length)
+        rt_buf_printf(a->found, " data.sequence_length=%lld", (long long)job->data.sequence_length);
+    if (job->run.head_budget != given->run.head_budget)
+        rt_buf_printf(a->found, " run.head_budget=%lldMiB", (long long)(job->run.head_budget >> 20));
     rt_buf_printf(a->found, " (%.0f MiB)", (double)m.needed / 1048576);
     return RT_OK;
 }
@@ -73,7 +80,8 @@ static rt_status smaller_batches(attempt *a, const rt_job *given, rt_job job, bo
     return RT_OK;
 }
 enum { SHORTEST = 32, LEAST_BUDGET = 1 << 20 };
-static rt_status halves(attempt *a, const rt_job *given, rt_job *job, int64_t *key, int64_t smallest, bool *does, rt_error *err) {
+static rt_status halves(attempt *a, const rt_job *given, rt_job *job, int64_t *key, int64_t smallest, bool *does,
+                        rt_error *err) {
     while (!*does && *key > smallest) {
         *key /= 2;
         RT_TRY(attempt_job(a, given, job, does, err));
@@ -111,13 +119,21 @@ static double mib(int64_t bytes) { return (double)bytes / 1048576; }
 
 static rt_status refuse(const rt_cost_memory *m, const bounds *b, const rt_buf *found, rt_error *err) {
     char bound[128], rest[256];
-    if (m->needed > b->memory) snprintf(bound, sizeof bound, "%.0f MiB of memory, %.0f MiB are granted %s", mib(m->needed), mib(b->memory), b->said);
+    if (m->needed > b->memory)
+        snprintf(bound, sizeof bound, "%.0f MiB of memory, %.0f MiB are granted %s", mib(m->needed), mib(b->memory),
+                 b->said);
     else if (to_map(m) > b->address_space)
-        snprintf(bound, sizeof bound, "%.0f MiB more of address space, ulimit -v leaves %.0f MiB", mib(to_map(m)), mib(b->address_space));
-    else snprintf(bound, sizeof bound, "%.0f MiB more of data, ulimit -d leaves %.0f MiB", mib(to_allocate(m)), mib(b->data));
-    if (found->size) snprintf(rest, sizeof rest, "it would fit with%s", found->data);
-    else snprintf(rest, sizeof rest, "the student's weights, gradients and moments alone are %.0f MiB: it takes a smaller student",
-                  mib(m->weights + m->masters + m->gradients + m->moments));
+        snprintf(bound, sizeof bound, "%.0f MiB more of address space, ulimit -v leaves %.0f MiB", mib(to_map(m)),
+                 mib(b->address_space));
+    else
+        snprintf(bound, sizeof bound, "%.0f MiB more of data, ulimit -d leaves %.0f MiB", mib(to_allocate(m)),
+                 mib(b->data));
+    if (found->size)
+        snprintf(rest, sizeof rest, "it would fit with%s", found->data);
+    else
+        snprintf(rest, sizeof rest,
+                 "the student's weights, gradients and moments alone are %.0f MiB: it takes a smaller student",
+                 mib(m->weights + m->masters + m->gradients + m->moments));
     return rt_fail(err, RT_E_NOMEM, "this job needs %s; %s (run.memory_limit=0 lets it try)", bound, rest);
 }
 

@@ -16,7 +16,8 @@ static void product(void *context, int64_t task, int worker) {
     float *m = context;
     (void)worker;
     for (int k = 0; k < 6; k += 2)
-        rt_gemm_f32(kinds[k], kinds[k + 1], TRY, TRY, TRY, 1, m, TRY, m + TRY * TRY, TRY, 0, m + (2 + task) * TRY * TRY, TRY);
+        rt_gemm_f32(kinds[k], kinds[k + 1], TRY, TRY, TRY, 1, m, TRY, m + TRY * TRY, TRY, 0, m + (2 + task) * TRY * TRY,
+                    TRY);
 }
 static rt_status warm_libraries(rt_error *err) {
     int64_t tasks = 4 * rt_threads();
@@ -82,7 +83,8 @@ static rt_status add_fitting(const rt_trainer *t, rt_cost_memory *m, rt_error *e
     if (!t->projector) return RT_OK;
     m->fitting = rt_projector_fit_bytes(t->projector);
     if (!rt_projector_trainable(t->projector) || t->job->projector.prefit_steps == 0) return RT_OK;
-    RT_TRY(rt_projection_open(&x, t->projector, rt_forward_hidden(&t->teacher), RT_PROJECTION_TRAIN, t->job->run.head_budget, err));
+    RT_TRY(rt_projection_open(&x, t->projector, rt_forward_hidden(&t->teacher), RT_PROJECTION_TRAIN,
+                              t->job->run.head_budget, err));
     add_plan(m, rt_projection_graph(x), &m->prefit);
     rt_projection_close(x);
     return RT_OK;
@@ -91,7 +93,9 @@ static void add_transient(const rt_trainer *t, rt_cost_memory *m) {
     const rt_job *job = t->job;
     m->loading = t->estimate.loading;
     if (t->source) m->starting = rt_hf_weight_bytes(t->source) + largest_half(t->source);
-    if (t->config.experts > 0) m->saving = t->config.hidden_size * t->config.ffn_size * (int64_t)rt_dtype_size(t->student.precision.weight[rt_role_expert]);
+    if (t->config.experts > 0)
+        m->saving = t->config.hidden_size * t->config.ffn_size *
+                    (int64_t)rt_dtype_size(t->student.precision.weight[rt_role_expert]);
     m->tokens = t->estimate.memory, m->mapped = t->estimate.mapped;
     m->batches = (job->data.accumulate + 1) * rt_batch_bytes(job->data.batch, job->data.sequence_length);
 }
@@ -99,8 +103,10 @@ static void add_transient(const rt_trainer *t, rt_cost_memory *m) {
 /* Before the first step nothing of the teacher is there but its plan; while texts are read, nothing at all. */
 static void find_peak(rt_cost_memory *m) {
     int64_t data = m->process + m->tokens + m->mapped;
-    int64_t opened = data + m->batches + m->weights + m->masters + m->gradients + m->moments + m->training + m->evaluation + m->teacher_activations + m->projector;
-    int64_t runs = opened + m->scratch + m->teacher_pages + m->teacher_packed + m->teacher_experts + most(m->saving, m->prefit);
+    int64_t opened = data + m->batches + m->weights + m->masters + m->gradients + m->moments + m->training +
+                     m->evaluation + m->teacher_activations + m->projector;
+    int64_t runs =
+        opened + m->scratch + m->teacher_pages + m->teacher_packed + m->teacher_experts + most(m->saving, m->prefit);
     m->peak = most(most(runs, data + m->loading), opened + most(m->starting, m->fitting));
     m->needed = m->peak - m->mapped;
 }
@@ -109,7 +115,11 @@ rt_status rt_cost_memory_of(const rt_trainer *t, rt_cost_memory *m, rt_error *er
     rt_student_bytes s = rt_student_memory(&t->student);
     RT_TRY(warm_libraries(err));
     rt_mem_trim();
-    *m = (rt_cost_memory){.process = rt_resident_now(), .weights = s.weights, .masters = s.masters, .gradients = s.gradients, .moments = s.moments};
+    *m = (rt_cost_memory){.process = rt_resident_now(),
+                          .weights = s.weights,
+                          .masters = s.masters,
+                          .gradients = s.gradients,
+                          .moments = s.moments};
     add_teacher(t, m);
     add_plans(t, m);
     add_transient(t, m);

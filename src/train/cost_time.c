@@ -1,5 +1,6 @@
-/* cost_time.c - the time of a step before it is made: what each operation has to do, divided by what this machine does, by the
- * efficiency of that kind of operation. An operation's time is a sum, not a maximum: its loops over rows do not run beside its products. */
+/* cost_time.c - the time of a step before it is made: what each operation has to do, divided by what this machine does,
+ * by the efficiency of that kind of operation. An operation's time is a sum, not a maximum: its loops over rows do not
+ * run beside its products. */
 #include "kernels/measure.h"
 #include <retort/train/cost.h>
 #include <stdio.h>
@@ -38,7 +39,8 @@ static const efficiency *find(const char *op, bool backward) {
 enum { CACHED = 4 };
 double rt_cost_seconds(const char *op, bool backward, const rt_work *w, const rt_cost_rates *r) {
     const efficiency *e = find(op, backward);
-    return e->product * w->flops / r->product + e->memory * (w->bytes + w->inner / CACHED) / r->copy + e->exps * w->exps / r->exps;
+    return e->product * w->flops / r->product + e->memory * (w->bytes + w->inner / CACHED) / r->copy +
+           e->exps * w->exps / r->exps;
 }
 
 /* -------------------------------------------------------------------- plans */
@@ -69,16 +71,21 @@ static void add_node(void *context, const rt_graph_work *w) {
         rt_work work = backward ? w->backward : w->forward;
         bool runs = work.flops + work.bytes + work.inner > 0;
         if (strcmp(w->op, "head") == 0) work.bytes *= s->head_chunks;
-        if (runs) add_role(s, w->role, backward, s->times * (rt_cost_seconds(w->op, backward, &work, s->rates) + s->rates->region));
+        if (runs)
+            add_role(s, w->role, backward,
+                     s->times * (rt_cost_seconds(w->op, backward, &work, s->rates) + s->rates->region));
     }
 }
-static double chunks(const rt_step_graph *g) { return g->head_rows > 0 ? (double)((g->rows + g->head_rows - 1) / g->head_rows) : 1; }
+static double chunks(const rt_step_graph *g) {
+    return g->head_rows > 0 ? (double)((g->rows + g->head_rows - 1) / g->head_rows) : 1;
+}
 static void add_plan(sum *s, const rt_graph *g, double head_chunks) {
     s->head_chunks = head_chunks;
     if (g) rt_graph_works(g, add_node, s);
 }
 
-/* The norm reads gradients; the update reads and writes masters and moments, reads gradients, writes rounded weights. */
+/* The norm reads gradients; the update reads and writes masters and moments, reads gradients, writes rounded weights.
+ */
 double rt_cost_optimizer_bytes(const rt_trainer *t) {
     double f32 = 0, rounded = 0;
     for (int64_t i = 0; i < t->student.weights.count; i++) {
@@ -98,7 +105,9 @@ static int by_seconds(const void *a, const void *b) {
     return (x < y) - (x > y);
 }
 
-static double evaluations(const rt_job *job) { return job->run.eval_every > 0 ? (double)(job->schedule.steps / job->run.eval_every) : 1; }
+static double evaluations(const rt_job *job) {
+    return job->run.eval_every > 0 ? (double)(job->schedule.steps / job->run.eval_every) : 1;
+}
 
 void rt_cost_time_of(const rt_trainer *t, const rt_cost_rates *r, rt_cost_time *out) {
     const rt_job *job = t->job;
