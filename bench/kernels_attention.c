@@ -26,18 +26,19 @@ typedef struct F(attention_case) {
     bool backward;
 } F(attention_case);
 
+static rt_head_rows F(rows)(T *x) { return (rt_head_rows){x, HEAD, RT_T}; }
 static void F(forward_head)(void *context, int64_t head, int worker) {
     const F(attention_case) *c = context;
     int64_t at = head * c->s.length * HEAD;
-    F(rt_attention_forward)(&(F(rt_attention_forward_call)){.length = c->s.length, .head_dim = HEAD, .scale = (T)0.125, .q = c->q + at, .ldq = HEAD,
-                                                            .k = c->k + at, .v = c->v + at, .ldkv = HEAD, .o = c->o + at, .ldo = HEAD,
+    F(rt_attention_forward)(&(F(rt_attention_forward_call)){.length = c->s.length, .head_dim = HEAD, .group = 1, .scale = (T)0.125, .q = F(rows)(c->q + at),
+                                                            .k = F(rows)(c->k + at), .v = F(rows)(c->v + at), .o = F(rows)(c->o + at),
                                                             .lse = c->lse + head * c->s.length, .ldlse = 1}, rt_scratch(worker));
 }
 static void F(backward_head)(void *context, int64_t head, int worker) {
     const F(attention_case) *c = context;
     int64_t at = head * c->s.length * HEAD;
-    F(rt_attention_backward)(&(F(rt_attention_backward_call)){.length = c->s.length, .head_dim = HEAD, .group = 1, .scale = (T)0.125, .q = c->q + at, .ldq = HEAD,
-                                                              .k = c->k + at, .v = c->v + at, .ldkv = HEAD, .o = c->o + at, .d_o = c->d_o + at, .ldo = HEAD,
+    F(rt_attention_backward)(&(F(rt_attention_backward_call)){.length = c->s.length, .head_dim = HEAD, .group = 1, .scale = (T)0.125, .q = F(rows)(c->q + at),
+                                                              .k = F(rows)(c->k + at), .v = F(rows)(c->v + at), .o = F(rows)(c->o + at), .d_o = F(rows)(c->d_o + at),
                                                               .lse = c->lse + head * c->s.length, .ldlse = 1, .dq = c->dq + at, .lddq = HEAD, .dk = c->dk + at,
                                                               .dv = c->dv + at, .lddkv = HEAD}, rt_scratch(worker));
 }

@@ -2,6 +2,7 @@
 #ifndef T
 #include "harness.h"
 #include "kernels/attention.h"
+#include "kernels/convert.h"
 #include "kernels/isa.h"
 #include <math.h>
 #include <retort/base/mem.h>
@@ -57,29 +58,30 @@ static void F(data_free)(F(data) * a) {
     for (int i = 0; i < COUNT(all); i++) rt_free(all[i]);
 }
 
-/* Query head h of rows [past, past + n). */
-static F(rt_attention_forward_call) F(call_of)(const F(data) * a, int64_t h, int64_t past, int64_t n) {
+static rt_head_rows F(rows_of)(const T *x, int64_t ld) { return (rt_head_rows){(T *)x, ld, RT_T}; }
+/* Query heads [h, h + heads) of rows [past, past + n). */
+static F(rt_attention_forward_call) F(call_of)(const F(data) * a, int64_t h, int64_t heads, int64_t past, int64_t n) {
     int64_t at = past * a->ldq + h * a->c.d;
-    return (F(rt_attention_forward_call)){.past = past, .length = n, .head_dim = a->c.d, .scale = a->scale, .q = a->q + at, .ldq = a->ldq, .k = a->k,
-                                          .v = a->v, .ldkv = a->ldkv, .o = a->o + at, .ldo = a->ldq, .lse = a->lse + past * a->c.group + h, .ldlse = a->c.group};
+    return (F(rt_attention_forward_call)){.past = past, .length = n, .head_dim = a->c.d, .group = heads, .scale = a->scale, .q = F(rows_of)(a->q + at, a->ldq),
+                                          .k = F(rows_of)(a->k, a->ldkv), .v = F(rows_of)(a->v, a->ldkv), .o = F(rows_of)(a->o + at, a->ldq),
+                                          .lse = a->lse + past * a->c.group + h, .ldlse = a->c.group};
 }
 static void F(forward)(const F(data) * a, int64_t n) {
     void *w = rt_alloc(F(rt_attention_forward_workspace)(n, a->c.d));
-    for (int64_t h = 0; h < a->c.group; h++) {
-        F(rt_attention_forward_call) c = F(call_of)(a, h, 0, n);
-        F(rt_attention_forward)(&c, w);
-    }
+    F(rt_attention_forward_call) c = F(call_of)(a, 0, a->c.group, 0, n);
+    CU_ASSERT_FALSE(F(rt_attention_forward)(&c, w));
     rt_free(w);
 }
-static void F(backward)(const F(data) * a) {
+static void F(backward_of)(const F(data) * a, bool add) {
     void *w = rt_alloc(F(rt_attention_backward_workspace)(a->c.n, a->c.d));
-    F(rt_attention_backward)
-    (&(F(rt_attention_backward_call)){a->c.n, a->c.d,  a->c.group, a->scale, a->q,   a->ldq, a->k,
-                                      a->v,   a->ldkv, a->o,       a->d_o,   a->ldq, a->lse, a->c.group,
-                                      1,      a->dq,   a->ldq,     a->dk,    a->dv,  a->ldkv},
-     w);
+    F(rt_attention_backward_call) c = {.length = a->c.n, .head_dim = a->c.d, .group = a->c.group, .scale = a->scale, .q = F(rows_of)(a->q, a->ldq),
+                                       .k = F(rows_of)(a->k, a->ldkv), .v = F(rows_of)(a->v, a->ldkv), .o = F(rows_of)(a->o, a->ldq),
+                                       .d_o = F(rows_of)(a->d_o, a->ldq), .lse = a->lse, .ldlse = a->c.group, .add = add, .dq = a->dq, .lddq = a->ldq,
+                                       .dk = a->dk, .dv = a->dv, .lddkv = a->ldkv};
+    F(rt_attention_backward)(&c, w);
     rt_free(w);
 }
+static void F(backward)(const F(data) * a) { F(backward_of)(a, true); }
 
 /* One row of one head, straight from the formulas in attention.h. p is scratch [n]. */
 static void F(naive_row)(const F(data) * a, naive *r, int64_t h, int64_t i, double *p) {
@@ -172,25 +174,21 @@ static void F(causal_in_bits)(void) {
     rt_isa_force(NULL);
 }
 
-/* Rows on their own, keys as an array or from a function that knows no later row: the bits of the whole. */
-static void F(load_rows)(const void *context, int64_t first, int64_t n, T *k, T *v, int64_t width) {
-    const F(data) *a = context;
-    for (int64_t i = 0; i < n * width; i++) {
-        int64_t at = (first + i / width) * a->ldkv + i % width;
-        k[i] = i % width < a->c.d ? a->k[at] : 0, v[i] = i % width < a->c.d ? a->v[at] : 0;
-    }
-}
-static void F(check_rows)(const F(data) * whole, F(data) * part, int64_t past, int64_t n, bool load) {
-    int64_t rows = past + n, keys = load && rows > RT_ATTENTION_KEYS ? RT_ATTENTION_KEYS : rows;
-    F(rt_attention_forward_call) c = F(call_of)(part, 0, past, n);
+/* Rows on their own, keys converted at once or by tiles, later rows not finite: the bits of the whole. */
+static void F(check_rows)(const F(data) * whole, F(data) * part, int64_t past, int64_t n, bool by_tile) {
+    int64_t rows = past + n, keys = by_tile && rows > RT_ATTENTION_KEYS ? RT_ATTENTION_KEYS : rows;
+    F(rt_attention_forward_call) c = F(call_of)(part, 0, 1, past, n);
     void *w = rt_alloc(F(rt_attention_forward_workspace)(keys, c.head_dim));
-    if (load) c.k = c.v = NULL, c.load = F(load_rows), c.context = part;
+    c.by_tile = by_tile;
+    memcpy(part->k, whole->k, (size_t)(part->c.n * part->ldkv) * sizeof(T));
+    memcpy(part->v, whole->v, (size_t)(part->c.n * part->ldkv) * sizeof(T));
+    for (int64_t i = rows * part->ldkv; i < part->c.n * part->ldkv; i++) part->k[i] = part->v[i] = (T)NAN;
     memset(part->o, 0, (size_t)(part->c.n * part->ldq) * sizeof(T));
     F(rt_attention_forward)(&c, w);
     bool same = true;
     for (int64_t i = past; i < rows; i++)
         same &= memcmp(whole->o + i * whole->ldq, part->o + i * part->ldq, (size_t)c.head_dim * sizeof(T)) == 0 && whole->lse[i] == part->lse[i];
-    RT_CHECK(same, "rows %ld to %ld alone%s have other bits", (long)past, (long)rows, load ? ", keys loaded" : "");
+    RT_CHECK(same, "rows %ld to %ld alone%s have other bits", (long)past, (long)rows, by_tile ? ", keys by tile" : "");
     rt_free(w);
 }
 static void F(rows_alone_have_the_same_bits)(void) {
@@ -201,10 +199,31 @@ static void F(rows_alone_have_the_same_bits)(void) {
         F(forward)(&whole, whole.c.n);
         for (int i = 0; i < COUNT(past); i++)
             for (int64_t n = 1; past[i] + n <= 1100; n = 4 * n + 1)
-                for (int load = 0; load < 2; load++) F(check_rows)(&whole, &part, past[i], n, load);
+                for (int by_tile = 0; by_tile < 2; by_tile++) F(check_rows)(&whole, &part, past[i], n, by_tile);
         F(data_free)(&whole), F(data_free)(&part);
     }
     rt_isa_force(NULL);
+}
+
+/* Overwriting finds nothing there; adding adds. */
+static void F(overwrites_or_adds)(void) {
+    F(data) a = F(data_new)((attention_case){77, 20, 2}), b = F(data_new)((attention_case){77, 20, 2});
+    F(forward)(&a, 77), F(forward)(&b, 77);
+    F(backward)(&a); /* onto zeros */
+    for (int64_t i = 0; i < 77 * b.ldq; i++) b.dq[i] = (T)NAN;
+    for (int64_t i = 0; i < 77 * b.ldkv; i++) b.dk[i] = b.dv[i] = (T)NAN;
+    F(backward_of)(&b, false);
+    int wrong = 0;
+    for (int64_t i = 0; i < 77; i++)
+        for (int64_t j = 0; j < 40; j++) {
+            wrong += a.dq[i * a.ldq + j] != b.dq[i * b.ldq + j];
+            if (j < 20) wrong += a.dk[i * a.ldkv + j] != b.dk[i * b.ldkv + j] || a.dv[i * a.ldkv + j] != b.dv[i * b.ldkv + j];
+        }
+    F(backward)(&b);
+    for (int64_t i = 0; i < 77; i++)
+        for (int64_t j = 0; j < 40; j++) wrong += b.dq[i * b.ldq + j] != 2 * a.dq[i * a.ldq + j];
+    RT_CHECK(wrong == 0, "%d elements", wrong);
+    F(data_free)(&a), F(data_free)(&b);
 }
 
 static void F(large_scores)(void) { /* scores of +-1000: one key takes all, nothing overflows */
@@ -244,6 +263,30 @@ static void workspace_is_linear_and_checked(void) {
     CU_ASSERT_EQUAL(two - one, 1000u * 64 * 2 * 4);
     CU_ASSERT_EQUAL(rt_attention_backward_workspace_f64(INT64_MAX / 8, 64), SIZE_MAX);
 }
+/* Half rows: the bits of the same numbers in f32, o rounded once; what exceeds f16 is reported. */
+static void half_rows(void) {
+    attention_case c = {150, 24, 2};
+    for (int bf = 0; bf < 2; bf++) {
+        rt_dtype t = bf ? RT_BF16 : RT_F16;
+        data_f32 a = data_new_f32(c);
+        int64_t nq = c.n * a.ldq, nk = c.n * a.ldkv;
+        rt_f16 *q = rt_alloc((size_t)nq * 2), *k = rt_alloc((size_t)nk * 2), *v = rt_alloc((size_t)nk * 2), *o = rt_zalloc((size_t)nq * 2), *x = rt_zalloc((size_t)nq * 2);
+        rt_rows_store_f32(t, a.q, q, nq), rt_rows_store_f32(t, a.k, k, nk), rt_rows_store_f32(t, a.v, v, nk);
+        rt_rows_load_f32(t, q, a.q, nq), rt_rows_load_f32(t, k, a.k, nk), rt_rows_load_f32(t, v, a.v, nk);
+        forward_f32(&a, c.n);
+        rt_rows_store_f32(t, a.o, x, nq);
+        rt_attention_forward_call_f32 call = call_of_f32(&a, 0, c.group, 0, c.n);
+        call.q = (rt_head_rows){q, a.ldq, t}, call.k = (rt_head_rows){k, a.ldkv, t}, call.v = (rt_head_rows){v, a.ldkv, t}, call.o = (rt_head_rows){o, a.ldq, t};
+        void *w = rt_alloc(rt_attention_forward_workspace_f32(c.n, c.d));
+        CU_ASSERT_FALSE(rt_attention_forward_f32(&call, w));
+        for (int64_t i = 0; i < c.n; i++) CU_ASSERT_EQUAL(memcmp(o + i * a.ldq, x + i * a.ldq, (size_t)(c.group * c.d) * 2), 0);
+        for (int64_t i = 0; i < nk; i++) a.v[i] = 3e38f;
+        call.v = rows_of_f32(a.v, a.ldkv);
+        CU_ASSERT_EQUAL(rt_attention_forward_f32(&call, w), t == RT_F16); /* 3e38 is a bf16 */
+        rt_free(w), rt_free(q), rt_free(k), rt_free(v), rt_free(o), rt_free(x);
+        data_free_f32(&a);
+    }
+}
 RT_SUITE(attention_kernel) {
     RT_TEST(equals_naive_f32);
     RT_TEST(equals_naive_f64);
@@ -253,6 +296,9 @@ RT_SUITE(attention_kernel) {
     RT_TEST(rows_alone_have_the_same_bits_f64);
     RT_TEST(large_scores_f32);
     RT_TEST(large_scores_f64);
+    RT_TEST(overwrites_or_adds_f32);
+    RT_TEST(overwrites_or_adds_f64);
+    RT_TEST(half_rows);
     RT_TEST(v3_and_v4_agree_in_bits);
     RT_TEST(workspace_is_linear_and_checked);
 }

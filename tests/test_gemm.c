@@ -12,7 +12,9 @@
 #include <retort/base/rng.h>
 #include <retort/base/threads.h>
 #include <stdio.h>
+#include <signal.h>
 #include <string.h>
+#include <sys/time.h>
 
 typedef struct shape {
     int64_t M, K, N;
@@ -243,11 +245,42 @@ static void libraries_have_names(void) {
     CU_ASSERT_TRUE(strlen(rt_gemm_f32_library()) > 5 && strcmp(rt_gemm_f64_library(), "retort") == 0 &&
                    strlen(rt_openblas_core()) > 2);
 }
+/* A signal's handler runs on the stack of the thread it stops. The products of some libraries use the stack pointer for their data,
+ * so that the handler's frame would be written there. */
+static volatile sig_atomic_t signals_seen;
+static void count_signal(int number) {
+    (void)number;
+    signals_seen = signals_seen + 1;
+}
+static void signals_do_not_disturb(void) {
+    enum { M = 256, N = 512, K = 512, GUARD = 1 << 16 };
+    struct sigaction act = {.sa_handler = count_signal, .sa_flags = SA_RESTART}, old;
+    struct itimerval often = {{0, 200}, {0, 200}}, never = {{0, 0}, {0, 0}};
+    float *x = random_f32(M * K + 2 * GUARD, 1, false), *w = random_f32(K * N + 2 * GUARD, 2, false), *y = random_f32(M * N + 2 * GUARD, 3, false);
+    float *kept[3] = {rt_alloc((M * K + 2 * GUARD) * 4), rt_alloc((K * N + 2 * GUARD) * 4), rt_alloc((M * N + 2 * GUARD) * 4)};
+    rt_gemm_f32('N', 'N', M, N, K, 1, x + GUARD, K, w + GUARD, N, 0, y + GUARD, N);
+    memcpy(kept[0], x, (M * K + 2 * GUARD) * 4), memcpy(kept[1], w, (K * N + 2 * GUARD) * 4), memcpy(kept[2], y, (M * N + 2 * GUARD) * 4);
+    signals_seen = 0;
+    sigaction(SIGALRM, &act, &old);
+    setitimer(ITIMER_REAL, &often, NULL);
+    bool same = true;
+    for (int i = 0; i < 20000 && same && signals_seen < 200; i++) {
+        rt_gemm_f32('N', 'N', M, N, K, 1, x + GUARD, K, w + GUARD, N, 0, y + GUARD, N);
+        if (i % 8 == 0) same = memcmp(kept[0], x, (M * K + 2 * GUARD) * 4) == 0 && memcmp(kept[1], w, (K * N + 2 * GUARD) * 4) == 0 && memcmp(kept[2], y, (M * N + 2 * GUARD) * 4) == 0;
+    }
+    setitimer(ITIMER_REAL, &never, NULL);
+    sigaction(SIGALRM, &old, NULL);
+    CU_ASSERT_TRUE(same);
+    CU_ASSERT_TRUE(signals_seen > 0);
+    rt_free(x), rt_free(w), rt_free(y);
+    for (int i = 0; i < 3; i++) rt_free(kept[i]);
+}
 RT_SUITE(gemm) {
     RT_TEST(own_product_is_a_chain);
     RT_TEST(contracts_are_exact);
     RT_TEST(libraries_have_names);
     RT_TEST(measuring_survives_any_failed_allocation);
+    RT_TEST(signals_do_not_disturb);
     RT_TEST(gemm_edges_f32);
     RT_TEST(gemm_edges_f64);
     RT_TEST(forms_f32);

@@ -217,8 +217,7 @@ static rt_head_tile rows_tile(rows_case *c, const rt_head_kernels *k) {
     rt_head_tile t = {.dtype = RT_F32, .rows = KERNEL_ROWS, .ids = KERNEL_IDS, .vocab = KERNEL_IDS, .temperature = 1, .beta = 0.3,
                       .sum = {c->sum[0], c->sum[1]}};
     for (int s = 0; s < 2; s++) {
-        k->max(c->z[s], KERNEL_IDS, KERNEL_ROWS, c->max[s]);
-        k->expsum(c->z[s], KERNEL_IDS, KERNEL_ROWS, 1, c->max[s], c->log[s]);
+        k->partials(c->z[s], KERNEL_IDS, &(rt_head_partials){.rows = KERNEL_ROWS, .max = c->max[s], .count = 1, .scale = {1}, .sum = {c->log[s]}});
         for (int n = 0; n < KERNEL_ROWS; n++) c->log[s][n] = logf(c->log[s][n]);
         t.side[s] = (rt_head_logits){c->z[s], c->max[s], c->log[s]};
     }

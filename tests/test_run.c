@@ -87,9 +87,22 @@ static void tracing_changes_no_weight(void) { NO_DIFFERENCE("state.json", "run.t
 /* state.json holds which evaluation was the best. */
 static void evaluation_changes_nothing(void) { NO_DIFFERENCE("state.json", "run.eval_every=1"); }
 static void saving_and_the_console_change_nothing(void) { NO_DIFFERENCE(NULL, "run.save_every=1", "run.log_every=1", "run.keep=1"); }
-static void packing_memory_changes_no_bit(void) { NO_DIFFERENCE(NULL, "teacher.pack_budget=1"); }
+static void packing_memory_changes_no_bit(void) {
+    NO_DIFFERENCE(NULL, "teacher.pack_budget=1");
+    NO_DIFFERENCE(NULL, "teacher.cache_panels=yes");
+    NO_DIFFERENCE("teacher.cache_panels=yes", "teacher.pack_budget=1");
+}
 
 /* ------------------------------------------------------------ accumulation */
+
+/* Gradients then lie in the plan, where the teacher and evaluations leave their own values. */
+static void one_micro_batch_is_the_same_whatever_runs_between(void) {
+    static const char *const between[] = {"run.eval_every=1", "run.recompute=yes", "run.threads=3"};
+    char one[512], out[512], base[4096];
+    snprintf(base, sizeof base, "%s", RT_TINY_RUN(fresh(one), "data.accumulate=1", "run.stop_after=6", "projector.kind=factored"));
+    for (int i = 0; i < 3; i++)
+        rt_same_checkpoint(base, RT_TINY_RUN(fresh(out), "data.accumulate=1", "run.stop_after=6", "projector.kind=factored", between[i]), i ? NULL : "state.json");
+}
 
 static rt_trainer *opened(rt_job *job) {
     rt_error err = {0};
@@ -327,6 +340,7 @@ RT_SUITE(run) {
     RT_TEST(evaluation_changes_nothing);
     RT_TEST(saving_and_the_console_change_nothing);
     RT_TEST(packing_memory_changes_no_bit);
+    RT_TEST(one_micro_batch_is_the_same_whatever_runs_between);
     RT_TEST(one_by_eight_is_eight_by_one);
     RT_TEST(evaluation_has_the_bits_of_training);
     RT_TEST(a_checkpoint_evaluates_to_the_trainers_digits);

@@ -342,6 +342,14 @@ static void a_full_disk_leaves_the_last_checkpoint(void) {
     rt_buf_free(&said);
 }
 
+static void it_prints_its_profile(void) {
+    char out[512];
+    rt_run r = RT_PROGRAM(NULL, "distill", rt_tiny_files()->yaml, "--out", fresh(out), "--set", "run.stop_after=2", "--profile");
+    CU_ASSERT_EQUAL(r.code, 0);
+    RT_CHECK(strncmp(text_at(&r.out), "profile of 1 step", 17) == 0 && strstr(text_at(&r.out), "a step"), "%s, %s", text_at(&r.out), tail(&r));
+    rt_run_free(&r);
+}
+
 RT_SUITE(run_program) {
     RT_TEST(killed_at_any_moment_it_goes_on_to_the_same_bits);
     RT_TEST(a_signal_ends_it_after_a_clean_checkpoint);
@@ -353,4 +361,5 @@ RT_SUITE(run_program) {
     RT_TEST(a_folder_with_a_run_is_not_overwritten);
     RT_TEST(numbers_that_leave_the_range_end_it);
     RT_TEST(a_full_disk_leaves_the_last_checkpoint);
+    RT_TEST(it_prints_its_profile);
 }

@@ -78,22 +78,26 @@ static void the_training_memory_is_that_of_the_plans(void) {
         rt_train_memory m;
         rt_model_config c = small_config(i % 2 ? 4 : 0);
         rt_precision p = rt_precision_student(i < 2 ? RT_F32 : i < 4 ? RT_BF16 : RT_F16);
-        rt_optim_config o = {.name = "adamw", .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8};
         rt_head_term terms[RT_METRIC_TERMS + 1] = {{.loss = &rt_loss_next_token}};
         rt_step_options graph = {.name = "student", .windows = 2, .T = 32, .vocab = c.vocab_size, .trace = c.experts > 0, .terms = terms,
-                                 .n_terms = 1 + rt_metric_terms(false, 1, 0.5, terms + 1), .train = true};
+                                 .n_terms = 1 + rt_metric_terms(false, 1, 0.5, terms + 1)};
         RT_OK_OR_FAIL(rt_footprint_train(&c, &p, 32, 2, &m, &err));
-        RT_OK_OR_FAIL(rt_student_open(&s, &c, &p, &o, false, &err));
+        RT_OK_OR_FAIL(rt_student_open(&s, &c, &p, &err));
         CU_ASSERT_EQUAL(m.weights, (int64_t)s.weights.block_bytes);
-        CU_ASSERT_EQUAL(m.gradients, (int64_t)s.grads.block_bytes);
         CU_ASSERT_EQUAL(m.moments, (int64_t)(s.m.block_bytes + s.v.block_bytes));
         CU_ASSERT_TRUE((m.masters > 0) == (i >= 2));
         for (int recompute = 0; recompute < 2; recompute++) {
-            graph.recompute = recompute;
+            rt_step_graph eval;
+            graph.space = rt_workspace_new();
+            graph.recompute = recompute, graph.train = graph.plan_gradients = true;
             RT_OK_OR_FAIL(rt_step_graph_open(&g, &s.weights, &s.grads, &p, &graph, &err));
-            CU_ASSERT_EQUAL(recompute ? m.recomputed : m.activations, rt_graph_stats_get(g.g).arena_bytes);
+            graph.train = graph.plan_gradients = false;
+            RT_OK_OR_FAIL(rt_step_graph_open(&eval, &s.weights, NULL, &p, &graph, &err));
+            CU_ASSERT_EQUAL(recompute ? m.recomputed : m.activations, rt_workspace_bytes(graph.space) + rt_graph_stats_get(g.g).own_bytes);
+            CU_ASSERT_EQUAL(m.evaluation, rt_graph_stats_get(eval.g).own_bytes);
             CU_ASSERT_EQUAL(m.head_rows, g.head_rows);
-            rt_step_graph_close(&g);
+            rt_step_graph_close(&g), rt_step_graph_close(&eval);
+            rt_workspace_free(graph.space);
         }
         CU_ASSERT_TRUE(m.recomputed < m.activations && m.evaluation > 0 && m.evaluation < m.activations);
         rt_student_close(&s);
@@ -167,7 +171,7 @@ static void every_fixture_is_shown(void) {
         page = shown(path, &r, "--json");
         RT_OK_OR_FAIL(rt_json_parse(page, r.out.size, name, &o, &err));
         const json_t *memory = json_object_get(o, "memory"), *train = json_object_get(memory, "train");
-        CU_ASSERT_TRUE(json_integer_value(json_object_get(train, "gradients")) >= 4 * json_integer_value(json_object_get(o, "parameters")));
+        CU_ASSERT_TRUE(json_integer_value(json_object_get(train, "activations")) >= 4 * json_integer_value(json_object_get(o, "parameters")));
         int64_t told = 0;
         for (size_t g = 0; g < json_array_size(json_object_get(o, "groups")); g++) {
             const json_t *rows = json_object_get(json_array_get(json_object_get(o, "groups"), g), "weights");

@@ -107,7 +107,9 @@ static void begin(begun *b, const char *from, const char *const *sets) {
     RT_OK_OR_FAIL(rt_job_started_config(&b->job, rt_hf_config(b->files), &c, &err));
     rt_precision p = rt_job_student_precision(&b->job);
     rt_optim_config o = rt_job_optim_config(&b->job);
-    RT_OK_OR_FAIL(rt_student_open(&b->student, &c, &p, &o, false, &err));
+    RT_OK_OR_FAIL(rt_student_open(&b->student, &c, &p, &err));
+    RT_OK_OR_FAIL(rt_weights_alloc(&b->student.grads, &err));
+    RT_OK_OR_FAIL(rt_student_optimizer(&b->student, &o, false, &err));
     b->status = rt_start_weights(&b->student, &b->job, b->files, &b->err);
     rt_start_text(&b->student, &b->job, b->files, &text);
     snprintf(b->text, sizeof b->text, "%s", text.data ? strrchr(text.data, ':') + 2 : "");
@@ -256,7 +258,9 @@ static rt_status whole_start(const char *from, rt_error *err) {
     if (status != RT_OK) return status;
     status = rt_hf_open(from, &files, err);
     if (status == RT_OK) status = rt_job_started_config(&job, rt_hf_config(files), &c, err);
-    if (status == RT_OK) status = rt_student_open(&s, &c, &p, &o, false, err);
+    if (status == RT_OK) status = rt_student_open(&s, &c, &p, err);
+    if (status == RT_OK) status = rt_weights_alloc(&s.grads, err);
+    if (status == RT_OK) status = rt_student_optimizer(&s, &o, false, err);
     if (status == RT_OK) status = rt_start_weights(&s, &job, files, err);
     if (status == RT_OK) status = rt_start_json(&s, &job, files, &words, err);
     json_decref(words);

@@ -149,7 +149,8 @@ static counted route_count(const double *s, rt_prec p) {
 /* N rows, E experts, k chosen, width D, ffn F. */
 static rt_ref experts(rt_graph *g, const int64_t *s, rt_prec p) {
     rt_routing r = {TRAINED(p.acc, s[0], s[2]), GIVEN(RT_I32, s[0], s[2])};
-    return rt_experts(g, TRAINED(p.in, s[0], s[3]), r, GIVEN(RT_I32, s[0]), TRAINED(p.weight, s[1], 2 * s[4], s[3]), TRAINED(p.weight, s[1], s[4], s[3]), NULL, p, "r");
+    return rt_experts(g, TRAINED(p.in, s[0], s[3]), r, GIVEN(RT_I32, s[0]), TRAINED(p.weight, s[1], 2 * s[4], s[3]), TRAINED(p.weight, s[1], s[4], s[3]),
+        NULL, p, "r");
 }
 static int64_t places_ints; /* of the row in hand: what the operation keeps of its routes */
 static counted experts_count(const double *s, rt_prec p) {
@@ -159,7 +160,9 @@ static counted experts_count(const double *s, rt_prec p) {
     for (int64_t pair = 0; pair < (int64_t)(N * k); pair++) flops += 2 * D * F * 3; /* gate, up, down */
     return (counted){flops, kept + N * k * 4 + N * 4 + N * D * b(p.out), 2 * flops, kept + (2 * N * D + N * k + E * 3 * D * F) * b(p.grad)};
 }
-static rt_ref balance(rt_graph *g, const int64_t *s, rt_prec p) { return rt_balance(g, TRAINED(p.in, s[0], s[1]), GIVEN(RT_I32, s[0], s[2]), GIVEN(RT_I32, s[0]), p, "r"); }
+static rt_ref balance(rt_graph *g, const int64_t *s, rt_prec p) {
+    return rt_balance(g, TRAINED(p.in, s[0], s[1]), GIVEN(RT_I32, s[0], s[2]), GIVEN(RT_I32, s[0]), p, "r");
+}
 static counted balance_count(const double *s, rt_prec p) {
     double scores = s[0] * s[1];
     return (counted){0, scores * b(p.in) + 4 * s[0] * s[2] + 4 * s[0] + 8 + 8 * s[1], 0, scores * (b(p.in) + b(p.grad)) + 4 * s[0] + 8 * s[1] + 8};
@@ -182,7 +185,8 @@ static rt_ref head(rt_graph *g, const int64_t *s, rt_prec p) {
 static int64_t head_out; /* of the row in hand: numbers that come out */
 static counted head_count(const double *s, rt_prec p) {
     double N = s[0], V = s[1], D = s[2] + s[3], terms = s[3] > 0 ? 2 : 1;
-    return (counted){2 * N * V * D + 4 * N * V * s[2], N * D * b(p.in) + V * D * b(p.weight) + 4 * N + 8 * terms + 8 * (double)head_out + (N + V) * s[2] * b(p.grad), 0, 0};
+    double sides = N * D * b(p.in) + V * D * b(p.weight), small = 4 * N + 8 * terms + 8 * (double)head_out;
+    return (counted){2 * N * V * D + 4 * N * V * s[2], sides + small + (N + V) * s[2] * b(p.grad), 0, 0};
 }
 
 #define OP(in, w, acc, out, grad) {RT_##in, RT_##w, RT_##acc, RT_##out, RT_##grad}
@@ -194,7 +198,8 @@ static counted head_count(const double *s, rt_prec p) {
 #define HALF_ROWS OP(F16, NONE, F32, F16, F32)
 static const row rows[] = {
     {"embed", WIDE, {23, 11, 6}, embed, embed_count}, {"embed", MIX, {5, 11, 8}, embed, embed_count},
-    {"linear", WIDE, {37, 13, 7, 5}, linear, linear_count}, {"linear", HALF, {300, 64, 530, 3}, linear, linear_count}, {"linear", F64S, {1, 5, 1, 1}, linear, linear_count},
+    {"linear", WIDE, {37, 13, 7, 5}, linear, linear_count}, {"linear", HALF, {300, 64, 530, 3}, linear, linear_count},
+    {"linear", F64S, {1, 5, 1, 1}, linear, linear_count},
     {"rmsnorm", WIDE, {70, 12}, rmsnorm, rmsnorm_count}, {"rmsnorm", HALF, {3, 129}, rmsnorm, rmsnorm_count},
     {"qk_norm", WIDE, {70, 20, 6, 4}, qk_norm, qk_norm_count}, {"qk_norm", HALF, {5, 40, 8, 8}, qk_norm, qk_norm_count},
     {"rope", ROWS, {70, 36, 9, 4}, rope, rope_count}, {"rope", HALF_ROWS, {3, 64, 9, 32}, rope, rope_count},
@@ -224,9 +229,10 @@ static void check_row(const row *r) {
     counted want = r->count(s, r->p);
     rt_work f = w.of[0].forward, k = w.of[0].backward;
     RT_CHECK(strcmp(w.of[0].op, r->op) == 0 && strcmp(w.of[0].role, "t.r") == 0, "%s: the first node is %s (%s)", r->op, w.of[0].role, w.of[0].op);
-    RT_CHECK(f.flops == want.flops && f.bytes == want.bytes && f.inner == 0, "%s: forward %.0f flops, %.0f bytes, %.0f inner; counted %.0f, %.0f", r->op, f.flops,
-             f.bytes, f.inner, want.flops, want.bytes);
-    RT_CHECK(k.flops == want.back_flops && k.bytes == want.back_bytes && k.inner == 0, "%s: backward %.0f flops, %.0f bytes; counted %.0f, %.0f", r->op, k.flops, k.bytes,
+    RT_CHECK(f.flops == want.flops && f.bytes == want.bytes && f.inner == 0, "%s: forward %.0f flops, %.0f bytes, %.0f inner; counted %.0f, %.0f", r->op,
+             f.flops, f.bytes, f.inner, want.flops, want.bytes);
+    RT_CHECK(k.flops == want.back_flops && k.bytes == want.back_bytes && k.inner == 0, "%s: backward %.0f flops, %.0f bytes; counted %.0f, %.0f", r->op,
+             k.flops, k.bytes,
              want.back_flops, want.back_bytes);
     rt_graph_free(g);
 }
@@ -275,8 +281,10 @@ static void recomputation_counts_twice(void) {
     lose(g, y);
     works w = plan(g, true);
     double up = 2.0 * N * D * 2 * F, down = 2.0 * N * F * D;
-    RT_CHECK(w.of[0].forward.flops == up && w.of[0].backward.flops == up + up, "up: %.0f and %.0f flops", w.of[0].forward.flops, w.of[0].backward.flops); /* x is given: dW alone */
-    RT_CHECK(w.of[2].forward.flops == down && w.of[2].backward.flops == 2 * down, "down is not made again: %.0f and %.0f", w.of[2].forward.flops, w.of[2].backward.flops);
+    RT_CHECK(w.of[0].forward.flops == up && w.of[0].backward.flops == up + up, "up: %.0f and %.0f flops", w.of[0].forward.flops,
+        w.of[0].backward.flops); /* x is given: dW alone */
+    RT_CHECK(w.of[2].forward.flops == down && w.of[2].backward.flops == 2 * down, "down is not made again: %.0f and %.0f", w.of[2].forward.flops,
+        w.of[2].backward.flops);
     double swiglu = 4.0 * N * F * (2 + 1) + 4.0 * N * F * (2 + 3); /* again; backward */
     RT_CHECK(w.of[1].backward.bytes == swiglu, "swiglu moves %.0f bytes backward, counted %.0f", w.of[1].backward.bytes, swiglu);
     rt_graph_free(g);

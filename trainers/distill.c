@@ -6,16 +6,15 @@ static const rt_option options[] = {
     RT_OPT_STRING(rt_job_arguments, teacher, NULL, "model directory of the teacher", .letter = 't', .operand = "DIR"),
     RT_OPT_END};
 
-static rt_status execute(const rt_job_arguments *a, rt_job *job, rt_error *err) {
+static rt_status execute(rt_context *c, const rt_job_arguments *a, rt_job *job, rt_error *err) {
     RT_TRY(rt_job_from_arguments(a, job, err));
     if (!job->teacher.path) return rt_fail(err, RT_E_USAGE, "no teacher: give --teacher DIR or teacher.path (without a teacher: retort train)");
-    return rt_job_execute(job, "distill", a->resume, err);
+    return rt_job_execute(c, job, "distill", a, err);
 }
 
 static rt_status run(rt_context *c, const void *given, rt_error *err) {
     rt_job job = {0};
-    (void)c;
-    rt_status s = execute(given, &job, err);
+    rt_status s = execute(c, given, &job, err);
     rt_job_free(&job);
     return s;
 }

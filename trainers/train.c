@@ -3,16 +3,15 @@
 
 static const rt_option options[] = {RT_JOB_OPTIONS, RT_OPT_END};
 
-static rt_status execute(const rt_job_arguments *a, rt_job *job, rt_error *err) {
+static rt_status execute(rt_context *c, const rt_job_arguments *a, rt_job *job, rt_error *err) {
     RT_TRY(rt_job_from_arguments(a, job, err));
     if (job->teacher.path) return rt_fail(err, RT_E_USAGE, "teacher.path is set: that is 'retort distill'");
-    return rt_job_execute(job, "train", a->resume, err);
+    return rt_job_execute(c, job, "train", a, err);
 }
 
 static rt_status run(rt_context *c, const void *given, rt_error *err) {
     rt_job job = {0};
-    (void)c;
-    rt_status s = execute(given, &job, err);
+    rt_status s = execute(c, given, &job, err);
     rt_job_free(&job);
     return s;
 }

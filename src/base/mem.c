@@ -1,11 +1,11 @@
 /* mem.c - the one allocator. A 64-byte header in front of each block holds its size, so that live bytes are known. */
 #include <retort/base/mem.h>
-#include <stdatomic.h>
-#include <stdio.h>
-#include <stdlib.h>
 #ifdef __GLIBC__
 #include <malloc.h>
 #endif
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { HEADER = 64 };
@@ -17,11 +17,6 @@ static _Atomic int64_t live_blocks, live_bytes, peak_bytes, calls, fail_at;
 
 rt_mem_stats rt_mem_stats_get(void) {
     return (rt_mem_stats){atomic_load(&live_blocks), atomic_load(&live_bytes), atomic_load(&peak_bytes), atomic_load(&calls)};
-}
-void rt_mem_trim(void) {
-#ifdef __GLIBC__
-    malloc_trim(0);
-#endif
 }
 void rt_mem_fail_at(int64_t nth) { atomic_store(&fail_at, nth); }
 void rt_mem_peak_reset(void) { atomic_store(&peak_bytes, atomic_load(&live_bytes)); }
@@ -63,6 +58,12 @@ void rt_free(void *block) {
     header *h = (header *)((char *)block - HEADER);
     count(-1, -(int64_t)h->bytes);
     free(h);
+}
+
+void rt_mem_trim(void) {
+#ifdef __GLIBC__
+    malloc_trim(0);
+#endif
 }
 
 void *rt_realloc(void *block, size_t bytes) {

@@ -63,8 +63,8 @@ static json_t *train_json(const rt_model_page *p) {
     const rt_train_memory *m = &p->train;
     json_t *o = json_object();
     return whole(o, o && set(o, "dtype", json_string(rt_dtype_name(p->student))) && set_int(o, "sequence_length", p->T) && set_int(o, "batch", p->batch) &&
-                        set_int(o, "weights", m->weights) && set_int(o, "masters", m->masters) && set_int(o, "gradients", m->gradients) &&
-                        set_int(o, "moments", m->moments) && set_int(o, "activations", m->activations) && set_int(o, "activations_recompute", m->recomputed) &&
+                        set_int(o, "weights", m->weights) && set_int(o, "masters", m->masters) && set_int(o, "moments", m->moments) &&
+                        set_int(o, "activations", m->activations) && set_int(o, "activations_recompute", m->recomputed) &&
                         set_int(o, "evaluation", m->evaluation) && set_int(o, "scratch", m->scratch) && set_int(o, "total", rt_page_train_bytes(p, false)) &&
                         set_int(o, "total_recompute", rt_page_train_bytes(p, true)));
 }

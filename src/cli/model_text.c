@@ -226,7 +226,7 @@ int64_t rt_page_run_bytes(const rt_model_page *p) {
 }
 int64_t rt_page_train_bytes(const rt_model_page *p, bool recompute) {
     const rt_train_memory *m = &p->train;
-    return m->weights + m->masters + m->gradients + m->moments + (recompute ? m->recomputed : m->activations) + m->evaluation + m->scratch;
+    return m->weights + m->masters + m->moments + (recompute ? m->recomputed : m->activations) + m->evaluation + m->scratch;
 }
 static void add_run(const rt_model_page *p, rt_buf *out) {
     char scratch[48];
@@ -249,10 +249,9 @@ static void add_train(const rt_model_page *p, rt_buf *out) {
     rt_buf_printf(out, "  %-58s %13s\n", title, "run.recompute");
     add_bytes("weights", m->weights, out);
     add_bytes("masters (f32)", m->masters, out);
-    add_bytes("gradients (f32)", m->gradients, out);
     add_bytes("moments of the optimizer (f32)", m->moments, out);
-    add_two("activations", m->activations, m->recomputed, out);
-    add_bytes("activations of evaluation", m->evaluation, out);
+    add_two("activations, and gradients (f32)", m->activations, m->recomputed, out);
+    add_bytes("outputs of evaluation", m->evaluation, out);
     add_bytes(scratch, m->scratch, out);
     add_two("together", rt_page_train_bytes(p, false), rt_page_train_bytes(p, true), out);
 }

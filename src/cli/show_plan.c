@@ -38,18 +38,17 @@ typedef struct part {
     const char *key, *text;
     int64_t bytes;
 } part;
-enum { PARTS = 21 };
+enum { PARTS = 20 };
 static void list_parts(const rt_cost_memory *m, part p[PARTS]) {
     const part all[PARTS] = {{"weights", "student: weights", m->weights},
                              {"masters", "student: masters, f32", m->masters},
                              {"gradients", "student: gradients, f32", m->gradients},
                              {"moments", "student: moments, f32", m->moments},
-                             {"training", "student: activations of training", m->training},
-                             {"evaluation", "student: activations of evaluation", m->evaluation},
+                             {"plans", "activations of all plans, one after another", m->plans},
+                             {"outputs", "results that plans leave for each other", m->outputs},
                              {"teacher_pages", "teacher: weights used where they lie, mapped", m->teacher_pages},
                              {"teacher_packed", "teacher: weights packed for the products", m->teacher_packed},
                              {"teacher_experts", "teacher: experts", m->teacher_experts},
-                             {"teacher_activations", "teacher: activations", m->teacher_activations},
                              {"projector", "projector, with its plans", m->projector},
                              {"scratch", "scratch of all threads", m->scratch},
                              {"tokens", "data: tokens of texts", m->tokens},

@@ -7,7 +7,9 @@ void rt_graph_free(rt_graph *g) {
     if (!g) return;
     for (int i = 0; g->cache && i < g->n_nodes; i++) rt_free(g->cache[i]);
     rt_free(g->profile);
-    rt_free(g->memory);
+    if (g->space) rt_workspace_leave(g->space, g);
+    else rt_free(g->memory);
+    rt_free(g->own);
     rt_free(g->buffers);
     rt_free(g->values);
     rt_free(g->nodes);
@@ -87,6 +89,7 @@ rt_ref rt_graph_param(rt_graph *g, const char *name, const rt_tensor *value, con
     }
     rt_value *v = &g->values[r.id];
     v->d = *grad;
+    if (g->plans_gradients) v->d.data = NULL;
     v->needs_grad = true;
     return r;
 }
@@ -126,7 +129,10 @@ void rt_graph_loss(rt_graph *g, rt_ref r, const double *gain) {
     rt_graph_output(g, r);
 }
 void rt_graph_cache_budget(rt_graph *g, int64_t bytes) { g->cache_budget = bytes; }
+void rt_graph_cache_panels(rt_graph *g) { g->cache_panels = true; }
 void rt_graph_sketch(rt_graph *g) { g->sketch = true; }
+void rt_graph_workspace(rt_graph *g, rt_workspace *w) { g->space = w; }
+void rt_graph_plan_gradients(rt_graph *g) { g->plans_gradients = true; }
 void rt_graph_no_chains(rt_graph *g) { g->no_chains = true; }
 void rt_graph_few_rows(rt_graph *g) { g->few_rows = true; }
 
@@ -193,6 +199,7 @@ const rt_tensor *rt_infer_in(const rt_graph *g, const rt_node *n, int k) { retur
 const rt_pieces *rt_infer_pieces(const rt_graph *g, const rt_node *n, int k) { return g->values[n->in[k].id].pieces; }
 bool rt_infer_constant(const rt_graph *g, const rt_node *n, int k) { return g->values[n->in[k].id].leaf == RT_LEAF_CONSTANT; }
 bool rt_infer_state(const rt_graph *g, const rt_node *n, int k) { return g->values[n->in[k].id].leaf == RT_LEAF_STATE; }
+bool rt_infer_cache_panels(const rt_graph *g) { return g->cache_panels; }
 bool rt_infer_few_rows(const rt_graph *g, const rt_node *n) { return g->few_rows && !rt_infer_differentiated(g, n); }
 
 rt_status rt_infer_fail(rt_graph *g, const rt_node *n, rt_status s, const char *format, ...) {

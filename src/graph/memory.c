@@ -46,7 +46,7 @@ static void touch_all(const rt_graph *g, lives *life, int step, const rt_node *n
     }
 }
 
-static rt_status want(rt_graph *g, void **slot, size_t bytes, range r, rt_error *err) {
+static rt_status want(rt_graph *g, void **slot, size_t bytes, range r, bool own, rt_error *err) {
     if (r.from < 0 || bytes == 0) return RT_OK;
     if (g->n_buffers == g->cap_buffers) {
         int next = g->cap_buffers ? 2 * g->cap_buffers : 256;
@@ -55,7 +55,7 @@ static rt_status want(rt_graph *g, void **slot, size_t bytes, range r, rt_error 
         g->buffers = b;
         g->cap_buffers = next;
     }
-    g->buffers[g->n_buffers++] = (rt_buffer){(bytes + ALIGN - 1) / ALIGN * ALIGN + REDZONE, 0, r.from, r.to, slot, NULL};
+    g->buffers[g->n_buffers++] = (rt_buffer){(bytes + ALIGN - 1) / ALIGN * ALIGN + REDZONE, 0, r.from, r.to, own, slot, NULL};
     return RT_OK;
 }
 
@@ -105,6 +105,16 @@ static int last_reader(const rt_graph *g, const rt_step *s, int id) {
     }
     return last;
 }
+/* Entry i of step t takes the columns of the entry before, whose output nobody else reads. */
+static bool takes_columns(const rt_graph *g, const rt_step *s, int t, int i) {
+    const rt_node *maker = &g->nodes[g->order[s->first + i - 1]], *taker = &g->nodes[g->order[s->first + i]];
+    int id = maker->out[0].id, readers = 0;
+    bool able = (maker->op->flags & RT_OP_COLUMNS) && taker->op->forward_columns && taker->unit > 0 && taker->unit * taker->parts <= RT_COLUMNS_MAX;
+    if (!able || taker->in[0].id != id || g->values[id].tile_step != t) return false;
+    for (int j = 0; j < g->n_nodes; j++)
+        for (int k = 0; g->used[j] && k < g->nodes[j].op->n_in; k++) readers += g->nodes[j].in[k].id == id;
+    return readers == 1;
+}
 /* Places the values that live only in step t; their times are the positions in the chain. */
 static rt_status place_tiles(rt_graph *g, int t, const lives *life, rt_error *err) {
     rt_step *s = &g->steps[t];
@@ -119,10 +129,12 @@ static rt_status place_tiles(rt_graph *g, int t, const lives *life, rt_error *er
             rt_value *v = &g->values[id];
             if (!lives_in_chain(g, v, &life[id])) continue;
             v->tile_step = t;
-            size_t row = rt_tensor_bytes(&v->t) / (size_t)v->t.dim[0];
-            b[count++] = (rt_buffer){(row * (size_t)s->tile_rows + ALIGN - 1) / ALIGN * ALIGN, 0, i, last_reader(g, s, id), NULL, &v->tile_at};
+            v->tile_dtype = rt_dtype_is_half(v->t.dtype) ? RT_F32 : v->t.dtype;
+            size_t row = (size_t)(rt_tensor_count(&v->t) / v->t.dim[0]) * rt_dtype_size(v->tile_dtype);
+            b[count++] = (rt_buffer){(row * (size_t)s->tile_rows + ALIGN - 1) / ALIGN * ALIGN, 0, i, last_reader(g, s, id), false, NULL, &v->tile_at};
         }
     }
+    for (int i = 1; i < s->count; i++) g->handed[s->first + i] = takes_columns(g, s, t, i);
     s->tile_bytes = rt_graph_pack(b, count);
     for (int i = 0; i < count; i++) *b[i].tile = b[i].at;
     rt_free(b);
@@ -131,18 +143,27 @@ static rt_status place_tiles(rt_graph *g, int t, const lives *life, rt_error *er
 
 /* --------------------------------------------------------------------- all */
 
+/* A gradient that the plan holds: to the end, for the optimizer. One that no loss reaches is zero, and nobody ever writes it. */
+static rt_status want_parameter(rt_graph *g, rt_value *v, const lives *l, rt_error *err) {
+    if (v->leaf != RT_LEAF_TRAINED || !g->plans_gradients || !g->train) return RT_OK;
+    range r = {l->gradient.from < 0 ? g->n_steps : l->gradient.from, g->n_steps};
+    return want(g, &v->d.data, rt_tensor_bytes(&v->d), r, l->gradient.from < 0, err);
+}
 static rt_status want_values(rt_graph *g, const lives *life, rt_error *err) {
     for (int i = 1; i < g->n_values; i++) {
         rt_value *v = &g->values[i];
         v->d_from = life[i].gradient.from;
-        if (v->leaf != RT_NOT_LEAF) continue;
+        if (v->leaf != RT_NOT_LEAF) {
+            RT_TRY(want_parameter(g, v, &life[i], err));
+            continue;
+        }
         range life_v = life[i].value;
         if (v->output && life_v.from >= 0) life_v.to = g->n_steps;
-        if (v->tile_step < 0) RT_TRY(want(g, &v->t.data, rt_tensor_bytes(&v->t), life_v, err));
-        RT_TRY(want(g, &v->replay, rt_tensor_bytes(&v->t), life[i].replay, err));
+        if (v->tile_step < 0) RT_TRY(want(g, &v->t.data, rt_tensor_bytes(&v->t), life_v, v->output && g->space, err));
+        RT_TRY(want(g, &v->replay, rt_tensor_bytes(&v->t), life[i].replay, false, err));
         range life_d = life[i].gradient;
         if (v->gain && v->live) life_d = (range){g->n_forward, life_d.to < g->n_forward ? g->n_forward : life_d.to}, v->d_from = -1;
-        RT_TRY(want(g, &v->d.data, rt_tensor_bytes(&v->d), life_d, err));
+        RT_TRY(want(g, &v->d.data, rt_tensor_bytes(&v->d), life_d, false, err));
     }
     return RT_OK;
 }
@@ -153,7 +174,7 @@ static rt_status want_scratch(rt_graph *g, rt_error *err) {
         for (int i = 0; i < g->steps[t].count; i++) {
             int at = g->steps[t].first + i;
             const rt_node *n = &g->nodes[g->order[at]];
-            RT_TRY(want(g, &g->scratch[at], n->scratch, (range){t, t}, err));
+            RT_TRY(want(g, &g->scratch[at], n->scratch, (range){t, t}, false, err));
             if (n->worker_scratch > worker) worker = n->worker_scratch;
         }
         worker = (worker + ALIGN - 1) / ALIGN * ALIGN;
@@ -174,18 +195,60 @@ static rt_status measure(rt_graph *g, lives *life, rt_error *err) {
     return want_scratch(g, err);
 }
 
+/* The buffers of the workspace come first; the others lie side by side. */
+static void place_own(rt_graph *g) {
+    g->n_shared = 0;
+    for (int i = 0; i < g->n_buffers; i++) {
+        rt_buffer b = g->buffers[i];
+        if (b.own) continue;
+        g->buffers[i] = g->buffers[g->n_shared];
+        g->buffers[g->n_shared++] = b;
+    }
+    for (int i = g->n_shared; i < g->n_buffers; i++) {
+        g->buffers[i].at = g->own_bytes;
+        g->own_bytes += g->buffers[i].bytes;
+    }
+}
+static size_t most_alive(const rt_graph *g) {
+    size_t most = 0;
+    for (int t = 0; t <= g->n_steps; t++) {
+        size_t alive = 0;
+        for (int i = 0; i < g->n_buffers; i++)
+            if (g->buffers[i].own || (g->buffers[i].from <= t && t <= g->buffers[i].to)) alive += g->buffers[i].bytes;
+        if (alive > most) most = alive;
+    }
+    return most;
+}
+
+void rt_graph_lay(rt_graph *g, void *memory) {
+    g->memory = memory;
+    for (int i = 0; i < g->n_shared; i++) *g->buffers[i].slot = (char *)memory + g->buffers[i].at;
+}
+static rt_status nothing_left(const rt_graph *g, size_t bytes, rt_error *err) {
+    return rt_fail(err, RT_E_NOMEM, "%s: out of memory: %zu bytes of activations", g->name, bytes);
+}
+static rt_status lay_own(rt_graph *g, rt_error *err) {
+    if (g->own_bytes > 0 && !(g->own = rt_zalloc(g->own_bytes))) return nothing_left(g, g->own_bytes, err); /* zero: gradients that no loss reaches */
+    for (int i = g->n_shared; i < g->n_buffers; i++) *g->buffers[i].slot = (char *)g->own + g->buffers[i].at;
+    return RT_OK;
+}
+
 rt_status rt_graph_place(rt_graph *g, rt_error *err) {
     lives *life = rt_alloc(rt_array_bytes((size_t)g->n_values, sizeof *life));
     if (!life) return rt_graph_nomem(g, err);
     rt_status s = measure(g, life, err);
     rt_free(life);
     RT_TRY(s);
-    g->memory_bytes = rt_graph_pack(g->buffers, g->n_buffers);
+    place_own(g);
+    g->memory_bytes = rt_graph_pack(g->buffers, g->n_shared);
+    g->live_bytes = most_alive(g);
+    if (!g->sketch) RT_TRY(lay_own(g, err));
+    if (g->space) return rt_workspace_join(g->space, g, err);
     if (g->sketch) return RT_OK;
-    if (!(g->memory = rt_alloc(g->memory_bytes)))
-        return rt_fail(err, RT_E_NOMEM, "%s: out of memory: %zu bytes of activations", g->name, g->memory_bytes);
-    memset(g->memory, 0xff, g->memory_bytes); /* touched now, so that a step never faults pages in; NaN, so that nothing unset is read unseen */
-    for (int i = 0; i < g->n_buffers; i++) *g->buffers[i].slot = (char *)g->memory + g->buffers[i].at;
+    void *memory = rt_alloc(g->memory_bytes);
+    if (!memory) return nothing_left(g, g->memory_bytes, err);
+    memset(memory, 0xff, g->memory_bytes); /* touched now, so that a step never faults pages in; NaN, so that nothing unset is read unseen */
+    rt_graph_lay(g, memory);
     return RT_OK;
 }
 
@@ -193,6 +256,12 @@ rt_status rt_graph_place(rt_graph *g, rt_error *err) {
 void rt_graph_guard_reset(rt_graph *g) {
 #ifdef RT_MEMCHECK
     memset(g->memory, 0xff, g->memory_bytes);
+    for (int i = g->n_shared; i < g->n_buffers; i++) {
+        const rt_buffer *b = &g->buffers[i];
+        bool written = b->from < g->n_steps; /* not so a gradient that no loss reaches: it stays zero, but for its redzone */
+        size_t from = written ? 0 : b->bytes - REDZONE;
+        memset((char *)g->own + b->at + from, 0xff, b->bytes - from);
+    }
 #else
     (void)g;
 #endif
@@ -202,11 +271,11 @@ void rt_graph_guard_check(rt_graph *g, int step) {
     for (int i = 0; i < g->n_buffers; i++) {
         const rt_buffer *b = &g->buffers[i];
         if (step < b->from || step > b->to) continue;
-        const unsigned char *zone = (const unsigned char *)g->memory + b->at + b->bytes - REDZONE;
+        const unsigned char *zone = (const unsigned char *)(i < g->n_shared ? g->memory : g->own) + b->at + b->bytes - REDZONE;
         for (int k = 0; k < REDZONE; k++)
             if (zone[k] != 0xff) abort(); /* a bug of ours: an operation wrote behind its buffer */
     }
-    for (int i = 0; i < g->n_buffers; i++)
+    for (int i = 0; i < g->n_shared; i++)
         if (g->buffers[i].to == step) memset((char *)g->memory + g->buffers[i].at, 0xff, g->buffers[i].bytes);
 #else
     (void)g, (void)step;

@@ -58,8 +58,8 @@ static bool stands_in_caches(const rt_graph *g, int leaf) {
     return true;
 }
 rt_graph_stats rt_graph_stats_get(const rt_graph *g) {
-    rt_graph_stats s = {.nodes = g->n_nodes, .steps = g->n_steps, .arena_bytes = (int64_t)g->memory_bytes, .cache_bytes = g->cache_bytes,
-                        .worker_scratch_bytes = (int64_t)rt_graph_worker_bytes(g)};
+    rt_graph_stats s = {.nodes = g->n_nodes, .steps = g->n_steps, .arena_bytes = (int64_t)(g->memory_bytes + g->own_bytes), .cache_bytes = g->cache_bytes,
+                        .worker_scratch_bytes = (int64_t)rt_graph_worker_bytes(g), .own_bytes = (int64_t)g->own_bytes, .least_bytes = (int64_t)g->live_bytes};
     for (int i = 1; g->planned && i < g->n_values; i++) {
         const rt_value *v = &g->values[i];
         if (v->leaf == RT_LEAF_CONSTANT && !v->pieces && !stands_in_caches(g, i)) s.constant_bytes += (int64_t)rt_tensor_bytes(&v->t);

@@ -37,6 +37,12 @@ void rt_profile_part(rt_graph *g, int node, int64_t since) {
     atomic_fetch_add_explicit(&g->profile->node[node].busy, rt_profile_now() - since, memory_order_relaxed);
 }
 
+void rt_profile_move(rt_graph *g, int from, int to, int64_t since) {
+    int64_t time = rt_profile_now() - since;
+    atomic_fetch_sub_explicit(&g->profile->node[from].busy, time, memory_order_relaxed);
+    atomic_fetch_add_explicit(&g->profile->node[to].busy, time, memory_order_relaxed);
+}
+
 void rt_profile_step(rt_graph *g, const rt_step *s, int64_t since) {
     double wall = 1e-9 * (double)(rt_profile_now() - since), all = 0, part[RT_CHAIN_MAX];
     for (int i = 0; i < s->count; i++) {

@@ -65,6 +65,7 @@ static void make_call(rt_graph *g, const rt_step *s, int at, rt_call *c) {
     const rt_node *n = &g->nodes[index];
     c->node = n;
     c->fresh = 0;
+    c->next = NULL;
     c->scratch = g->scratch[at];
     c->cache = g->cache[index];
     c->cache_ready = g->cache_ready[index];
@@ -143,26 +144,63 @@ static void prepare(chain *ch) {
 static void aim_at_tile(const chain *ch, rt_tensor *t, int id, int64_t r0, char *tiles) {
     const rt_value *v = &ch->g->values[id];
     if (id <= 0 || v->tile_step != ch->t) return;
+    t->dtype = v->tile_dtype;
     size_t row = rt_tensor_bytes(t) / (size_t)t->dim[0];
     t->data = (void *)((uintptr_t)(tiles + v->tile_at) - (uintptr_t)r0 * row);
 }
 
 static bool see_nonfinite(const chain *ch, const rt_call *c, int at, int64_t r0, int64_t r1);
 
+/* The entry that takes a maker's columns. */
+struct rt_next {
+    rt_graph *g;
+    rt_call call;
+    int maker, taker; /* nodes */
+};
+int64_t rt_call_parts(const rt_call *c) { return c->next->call.node->parts; }
+int64_t rt_call_unit(const rt_call *c) { return c->next->call.node->unit; }
+void rt_call_hand_on(const rt_call *c, const rt_columns_made *made) {
+    const struct rt_next *next = c->next;
+    int64_t since = next->g->profile ? rt_profile_now() : 0;
+    next->call.node->op->forward_columns(&next->call, made);
+    if (next->g->profile) rt_profile_move(next->g, next->maker, next->taker, since);
+}
+
+typedef struct tile {
+    const chain *ch;
+    int64_t r0, r1;
+    char *memory;
+    int worker;
+} tile;
+static rt_call call_of(const tile *t, int i) {
+    rt_call c = t->ch->call[i];
+    for (int k = 0; k < c.node->op->n_in; k++) aim_at_tile(t->ch, &c.in[k], c.node->in[k].id, t->r0, t->memory);
+    for (int k = 0; k < c.node->op->n_out; k++) aim_at_tile(t->ch, &c.out[k], c.node->out[k].id, t->r0, t->memory);
+    return c;
+}
+/* Entry i, with the one after it where that takes the columns; returns what comes next. False in *more: stop. */
+static int run_entry(const tile *t, int i, bool *more) {
+    const chain *ch = t->ch;
+    const int *node = ch->g->order + ch->step->first;
+    bool hands_on = !ch->seen && i + 1 < ch->step->count && ch->g->handed[ch->step->first + i + 1];
+    struct rt_next next;
+    rt_call c = call_of(t, i);
+    if (hands_on) {
+        next = (struct rt_next){ch->g, call_of(t, i + 1), node[i], node[i + 1]};
+        c.next = &next;
+    }
+    int64_t since = ch->g->profile ? rt_profile_now() : 0;
+    c.node->op->forward_rows(&c, t->r0, t->r1, t->worker);
+    if (ch->seen && see_nonfinite(ch, &c, i, t->r0, t->r1)) *more = false;
+    if (ch->g->profile) rt_profile_part(ch->g, node[i], since);
+    return i + 1 + hands_on;
+}
 static void tile_task(void *context, int64_t task, int worker) {
     const chain *ch = context;
-    int64_t r0 = task * ch->step->tile_rows, r1 = r0 + ch->step->tile_rows;
-    if (r1 > ch->rows) r1 = ch->rows;
-    char *tiles = (char *)rt_scratch(worker) + ch->g->worker_scratch;
-    for (int i = 0; i < ch->step->count; i++) {
-        rt_call c = ch->call[i];
-        for (int k = 0; k < c.node->op->n_in; k++) aim_at_tile(ch, &c.in[k], c.node->in[k].id, r0, tiles);
-        for (int k = 0; k < c.node->op->n_out; k++) aim_at_tile(ch, &c.out[k], c.node->out[k].id, r0, tiles);
-        int64_t since = ch->g->profile ? rt_profile_now() : 0;
-        c.node->op->forward_rows(&c, r0, r1, worker);
-        if (ch->seen && see_nonfinite(ch, &c, i, r0, r1)) return;
-        if (ch->g->profile) rt_profile_part(ch->g, ch->g->order[ch->step->first + i], since);
-    }
+    tile t = {ch, task * ch->step->tile_rows, (task + 1) * ch->step->tile_rows, (char *)rt_scratch(worker) + ch->g->worker_scratch, worker};
+    bool more = true;
+    if (t.r1 > ch->rows) t.r1 = ch->rows;
+    for (int i = 0; more && i < ch->step->count;) i = run_entry(&t, i, &more);
 }
 
 static int64_t open_chain(rt_graph *g, int t, chain *ch) {
@@ -197,7 +235,8 @@ static unsigned begin_gradients(rt_graph *g, int t, const rt_node *n) {
     unsigned fresh = 0;
     for (int k = 0; k < n->op->n_in; k++) {
         rt_value *v = &g->values[n->in[k].id];
-        bool first = n->in[k].id > 0 && v->d_from == t && v->d.data && (v->leaf == RT_NOT_LEAF || (g->fresh && v->leaf == RT_LEAF_TRAINED));
+        bool anew = v->leaf == RT_NOT_LEAF || (v->leaf == RT_LEAF_TRAINED && (g->fresh || g->plans_gradients));
+        bool first = n->in[k].id > 0 && v->d_from == t && v->d.data && anew;
         if (!first || !(n->op->diff & RT_IN(k))) continue;
         if ((n->op->overwrites & RT_IN(k)) && given_once(n, k)) fresh |= RT_IN(k);
         else rt_parallel((int64_t)((rt_tensor_bytes(&v->d) + CLEAR - 1) / CLEAR), clear_block, &v->d);
@@ -240,6 +279,7 @@ static rt_status ready(rt_graph *g, rt_error *err) {
 
 rt_status rt_graph_forward(rt_graph *g, rt_error *err) {
     RT_TRY(ready(g, err));
+    rt_workspace_enter(g->space, g);
     rt_graph_guard_reset(g);
     for (int t = 0; t < g->n_forward; t++) RT_TRY(run_step(g, t, err));
     return RT_OK;
@@ -248,6 +288,8 @@ rt_status rt_graph_forward(rt_graph *g, rt_error *err) {
 rt_status rt_graph_backward(rt_graph *g, rt_error *err) {
     RT_TRY(ready(g, err));
     if (!g->train) return rt_fail(err, RT_E_ARG, "%s: planned without backward", g->name);
+    if (!rt_workspace_holds(g->space, g))
+        return rt_fail(err, RT_E_ARG, "%s: backward after another graph of its workspace, expected right after its own forward", g->name);
     for (int i = 1; i < g->n_values; i++)
         if (g->values[i].gain && g->values[i].live) *(double *)g->values[i].d.data = *g->values[i].gain;
     for (int t = g->n_forward; t < g->n_steps; t++) RT_TRY(run_step(g, t, err));
@@ -312,6 +354,7 @@ static rt_status watch_whole(chain *ch, int t, rt_error *err) {
 }
 rt_status rt_graph_find_nonfinite(rt_graph *g, rt_error *err) {
     RT_TRY(ready(g, err));
+    rt_workspace_enter(g->space, g);
     rt_graph_guard_reset(g);
     for (int t = 0; t < g->n_forward; t++) {
         const rt_step *s = &g->steps[t];

@@ -1,7 +1,7 @@
 /* schedule.c - which nodes run, in which order, and which run together as a chain of rows.
  *
- * Forward: the nodes that reach an output or a loss. Backward, segment by segment from the end: first the nodes that
- * recomputation must run again (only those whose values this segment's backward reads), then the backward functions. */
+ * Forward: the nodes that reach an output or a loss. Backward, segment by segment from the end; a node that recomputation must run
+ * again (only those whose values this segment's backward reads) runs as late as it can: before the first that reads of it. */
 #include "graph/internal.h"
 #include <string.h>
 
@@ -83,19 +83,25 @@ static void need(bool *needed, const rt_ref *refs, int count, unsigned mask, uns
     for (int k = 0; k < count; k++)
         if (mask & (first_bit << k)) needed[refs[k].id] = true;
 }
-/* From the segment's end: what its backward reads, and what making that reads in turn. */
-static void find_again(rt_graph *g, int lo, int hi, bool *needed, bool *again) {
+enum { NOT_AGAIN, NEXT, DONE };
+static bool makes_needed(const rt_graph *g, const rt_node *n, const bool *needed) {
+    bool makes = false;
+    for (int k = 0; k < n->op->n_out; k++) makes |= needed[n->out[k].id] && rt_replayed(g, &g->values[n->out[k].id]);
+    return makes;
+}
+/* What the backward of node i reads and no earlier one has had made, and what making that reads in turn; in the order of the nodes. */
+static void append_again(rt_graph *g, int lo, int hi, int i, bool *needed, char *again) {
+    const rt_node *n = &g->nodes[i];
     memset(needed, 0, (size_t)g->n_values);
-    for (int i = hi - 1; i >= lo; i--) {
-        const rt_node *n = &g->nodes[i];
-        if (g->back[i]) {
-            need(needed, n->in, n->op->n_in, n->op->saves, RT_IN(0));
-            need(needed, n->out, n->op->n_out, n->op->saves, RT_OUT(0));
-        }
-        again[i] = false;
-        for (int k = 0; g->used[i] && k < n->op->n_out; k++) again[i] |= needed[n->out[k].id] && rt_replayed(g, &g->values[n->out[k].id]);
-        if (again[i]) need(needed, n->in, n->op->n_in, ~0u, RT_IN(0));
+    need(needed, n->in, n->op->n_in, n->op->saves, RT_IN(0));
+    need(needed, n->out, n->op->n_out, n->op->saves, RT_OUT(0));
+    for (int j = hi - 1; j >= lo; j--) {
+        if (!g->used[j] || again[j] == DONE || !makes_needed(g, &g->nodes[j], needed)) continue;
+        again[j] = NEXT;
+        need(needed, g->nodes[j].in, g->nodes[j].op->n_in, ~0u, RT_IN(0));
     }
+    for (int j = lo; j < hi; j++)
+        if (again[j] == NEXT) append(g, RT_REPLAY, j), again[j] = DONE;
 }
 
 static int segment_start(const rt_graph *g, int hi) {
@@ -103,15 +109,14 @@ static int segment_start(const rt_graph *g, int hi) {
     while (lo > 0 && g->nodes[lo - 1].segment == g->nodes[hi - 1].segment) lo--;
     return lo;
 }
-static void schedule_backward(rt_graph *g, bool *needed, bool *again) {
+static void schedule_backward(rt_graph *g, bool *needed, char *again) {
     for (int hi = g->n_nodes, lo; hi > 0; hi = lo) {
         lo = segment_start(g, hi);
-        bool recompute = g->recompute[g->nodes[lo].segment];
-        if (recompute) find_again(g, lo, hi, needed, again);
-        for (int i = lo; i < hi && recompute; i++)
-            if (again[i]) append(g, RT_REPLAY, i);
-        for (int i = hi - 1; i >= lo; i--)
-            if (g->back[i]) append(g, RT_BACKWARD, i);
+        for (int i = hi - 1; i >= lo; i--) {
+            if (!g->back[i]) continue;
+            append_again(g, lo, hi, i, needed, again);
+            append(g, RT_BACKWARD, i);
+        }
     }
 }
 
@@ -122,8 +127,10 @@ rt_status rt_graph_schedule(rt_graph *g, rt_error *err) {
     g->order = rt_arena_alloc(&g->arena, 3 * n * sizeof *g->order);
     g->steps = rt_arena_alloc(&g->arena, 3 * n * sizeof *g->steps);
     g->scratch = rt_arena_alloc(&g->arena, 3 * n * sizeof *g->scratch);
-    bool *value_flag = rt_arena_alloc(&g->arena, values), *again = rt_arena_alloc(&g->arena, n);
-    if (!g->used || !g->back || !g->order || !g->steps || !g->scratch || !value_flag || !again) return rt_graph_nomem(g, err);
+    g->handed = rt_arena_alloc(&g->arena, 3 * n);
+    bool *value_flag = rt_arena_alloc(&g->arena, values);
+    char *again = rt_arena_alloc(&g->arena, n); /* zero: NOT_AGAIN */
+    if (!g->used || !g->back || !g->order || !g->steps || !g->scratch || !g->handed || !value_flag || !again) return rt_graph_nomem(g, err);
     find_used(g, value_flag);
     find_live(g);
     keep_across_segments(g);

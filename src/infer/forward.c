@@ -17,6 +17,8 @@ static rt_status build(rt_forward *f, const rt_weights *w, const rt_precision *p
     f->rows = o->windows * o->T;
     if (!(f->g = rt_graph_new(o->name))) return rt_fail(err, RT_E_NOMEM, "%s: out of memory", o->name);
     rt_graph_cache_budget(f->g, o->cache_budget);
+    if (o->cache_panels) rt_graph_cache_panels(f->g);
+    rt_graph_workspace(f->g, o->space);
     if (o->sketch) rt_graph_sketch(f->g);
     f->in = rt_batch_inputs(f->g, f->rows);
     RT_TRY(rt_model_build(f->g, w, NULL, o->variable, p, &(rt_model_options){.length = o->T}, f->in, &f->model, err));

@@ -20,16 +20,16 @@ static size_t bytes(int64_t length, int64_t head_dim, int64_t per_key, int64_t f
 #define RT_BODY "kernels/attention.c"
 #include "kernels/for_each_type.h"
 #else
-/* Copies of k, v; q transposed and o of one query tile; the scores of one tile. */
+/* Copies of k, v; q, q transposed and o of one query tile; the scores of one tile. */
 size_t F(rt_attention_forward_workspace)(int64_t length, int64_t head_dim) {
-    return bytes(length, head_dim, 2, 2 * FORWARD_QUERIES, FORWARD_QUERIES * FORWARD_KEYS, sizeof(T));
+    return bytes(length, head_dim, 2, 3 * FORWARD_QUERIES, FORWARD_QUERIES * FORWARD_KEYS, sizeof(T));
 }
-/* Copies of k, v, and dk, dv; q, do, dq, and q, do, o transposed, of one query tile; scores and their gradients. */
+/* Copies of k, v, and dk, dv; q, do, o, dq, and q, do, o transposed, of one query tile; scores and their gradients. */
 size_t F(rt_attention_backward_workspace)(int64_t length, int64_t head_dim) {
-    return bytes(length, head_dim, 4, 6 * BACKWARD_QUERIES, 2 * BACKWARD_QUERIES * BACKWARD_KEYS, sizeof(T));
+    return bytes(length, head_dim, 4, 7 * BACKWARD_QUERIES, 2 * BACKWARD_QUERIES * BACKWARD_KEYS, sizeof(T));
 }
-void F(rt_attention_forward)(const F(rt_attention_forward_call) * c, void *workspace) {
-    kernels()->F(forward)(c, workspace);
+bool F(rt_attention_forward)(const F(rt_attention_forward_call) * c, void *workspace) {
+    return kernels()->F(forward)(c, workspace);
 }
 void F(rt_attention_backward)(const F(rt_attention_backward_call) * c, void *workspace) {
     kernels()->F(backward)(c, workspace);

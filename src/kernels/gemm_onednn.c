@@ -11,7 +11,9 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <oneapi/dnnl/dnnl.h>
+#include <pthread.h>
 #include <retort/base/threads.h>
+#include <signal.h>
 #include <stdio.h>
 
 #if DNNL_VERSION_MAJOR < 2
@@ -32,6 +34,15 @@ static bool invariant_rows(void) {
     return known == 1;
 }
 
+/* Its generated code has data where the stack pointer points, and there the kernel writes a handler's frame: a Ctrl-C during a
+ * product destroys numbers or the heap (test_gemm.c, signals_do_not_disturb). So signals wait until the tile is done. */
+static sigset_t hold_signals(void) {
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    return before;
+}
+
 static void scale_only(int64_t m, int64_t n, float beta, float *c, int64_t ldc) {
     for (int64_t i = 0; i < m; i++)
         for (int64_t j = 0; j < n; j++) c[i * ldc + j] = beta == 0 ? 0 : beta * c[i * ldc + j];
@@ -48,9 +59,11 @@ void rt_gemm_f32(char ta, char tb, int64_t m, int64_t n, int64_t k, float alpha,
         scale_only(m, n, beta, c, ldc);
         return;
     }
+    sigset_t mask = hold_signals();
     int before = rt_solo_begin();
     dnnl_status_t status = dnnl_sgemm(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
     rt_solo_end(before);
+    pthread_sigmask(SIG_SETMASK, &mask, NULL);
     assert(status == dnnl_success);
     (void)status;
 }

@@ -14,7 +14,7 @@
 #include <retort/tensor/dtype.h>
 #include <stdint.h>
 
-enum { RT_HEAD_STUDENT, RT_HEAD_TEACHER, RT_HEAD_SUMS = 2, RT_HEAD_TOP = 5 };
+enum { RT_HEAD_STUDENT, RT_HEAD_TEACHER, RT_HEAD_SUMS = 2, RT_HEAD_TOP = 5, RT_HEAD_SCALES = 32 };
 
 typedef struct rt_head_logits {
     const void *z;          /* [ids][rows] */
@@ -35,10 +35,18 @@ typedef struct rt_head_tile {
     bool fresh;
 } rt_head_tile;
 
+/* What is wanted of a tile of one side's logits: the maximum, and for each scale sum e and sum e^2 (either may be NULL) of
+ * e = exp(scale (z - max)). */
+typedef struct rt_head_partials {
+    int64_t rows;
+    void *max; /* [rows] */
+    int count;
+    double scale[RT_HEAD_SCALES];
+    void *sum[RT_HEAD_SCALES], *squares[RT_HEAD_SCALES]; /* [rows] */
+} rt_head_partials;
+
 typedef struct rt_head_kernels {
-    void (*max)(const void *z, int64_t ids, int64_t rows, void *max);
-    /* sum exp(scale (z - max)) */
-    void (*expsum)(const void *z, int64_t ids, int64_t rows, double scale, const void *max, void *sum);
+    void (*partials)(const void *z, int64_t ids, const rt_head_partials *p);
     /* The whole vocabulary from its tiles, for 16 rows; part arrays of consecutive tiles lie `stride` elements apart. */
     void (*join_max)(const void *part, int64_t tiles, int64_t stride, void *max);
     void (*join_exp)(const void *part_max, const void *part_sum, int64_t tiles, int64_t stride, double scale, const void *max,

@@ -3,6 +3,7 @@
 #include "kernels/matmul.h"
 #include "kernels/gemm.h"
 #include <retort/base/threads.h>
+#include <assert.h>
 #include <string.h>
 
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -55,19 +56,36 @@ void F(rt_weights_tile)(const F(rt_product) * p, int64_t tile) {
     F(rt_weights_range)(p, n0, least(n0 + RT_TILE_WEIGHT_ROWS, p->N));
 }
 
-static void F(rows_task)(void *context, int64_t tile, int worker) {
-    F(rt_rows_tile)(context, tile, rt_scratch(worker));
+static void F(set_add)(F(rt_product_set) * s, const F(rt_product) * p, bool weights, int64_t tiles) {
+    assert(s->count < RT_SET_MAX);
+    s->product[s->count] = *p;
+    s->weights[s->count] = weights;
+    s->first[s->count + 1] = (s->count == 0 ? 0 : s->first[s->count]) + tiles;
+    s->count++;
 }
-static void F(weights_task)(void *context, int64_t tile, int worker) {
-    (void)worker;
-    F(rt_weights_tile)(context, tile);
+void F(rt_set_rows)(F(rt_product_set) * s, const F(rt_product) * p) { F(set_add)(s, p, false, F(rt_rows_tiles)(p)); }
+void F(rt_set_weights)(F(rt_product_set) * s, const F(rt_product) * p) { F(set_add)(s, p, true, F(rt_weights_tiles)(p)); }
+
+static void F(set_task)(void *context, int64_t task, int worker) {
+    const F(rt_product_set) *s = context;
+    int i = 0;
+    while (task >= s->first[i + 1]) i++;
+    int64_t tile = i == 0 ? task : task - s->first[i];
+    if (s->weights[i]) F(rt_weights_tile)(&s->product[i], tile);
+    else F(rt_rows_tile)(&s->product[i], tile, rt_scratch(worker));
+}
+void F(rt_set_run)(const F(rt_product_set) * s) {
+    F(rt_product_set) copy = *s;
+    if (copy.count > 0) rt_parallel(copy.first[copy.count], F(set_task), &copy);
 }
 void F(rt_rows_product)(const F(rt_product) * p) {
-    F(rt_product) copy = *p;
-    rt_parallel(F(rt_rows_tiles)(p), F(rows_task), &copy);
+    F(rt_product_set) s = {.count = 0};
+    F(rt_set_rows)(&s, p);
+    F(rt_set_run)(&s);
 }
 void F(rt_weights_product)(const F(rt_product) * p) {
-    F(rt_product) copy = *p;
-    rt_parallel(F(rt_weights_tiles)(p), F(weights_task), &copy);
+    F(rt_product_set) s = {.count = 0};
+    F(rt_set_weights)(&s, p);
+    F(rt_set_run)(&s);
 }
 #endif

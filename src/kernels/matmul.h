@@ -15,7 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { RT_TILE_ROWS = 256, RT_TILE_COLUMNS = 512, RT_TILE_WEIGHT_ROWS = 128, RT_ROW_BLOCK = 16 };
+enum { RT_TILE_ROWS = 256, RT_TILE_COLUMNS = 512, RT_TILE_WEIGHT_ROWS = 128, RT_ROW_BLOCK = 16, RT_SET_MAX = 4 };
 
 static inline int64_t rt_round16(int64_t n) { return (n + 15) / 16 * 16; }
 static inline int64_t rt_panel_ld(int64_t columns) { return rt_round16(columns) + 16; }
@@ -49,6 +49,17 @@ int64_t F(rt_weights_tiles)(const F(rt_product) * p);
 void F(rt_weights_tile)(const F(rt_product) * p, int64_t tile);
 /* Rows n0..n1 of dW only. */
 void F(rt_weights_range)(const F(rt_product) * p, int64_t n0, int64_t n1);
+
+/* Products as one set of tasks, so that no thread waits between them. Added first runs first: those with the largest tasks. */
+typedef struct F(rt_product_set) {
+    F(rt_product) product[RT_SET_MAX];
+    bool weights[RT_SET_MAX];
+    int64_t first[RT_SET_MAX + 1]; /* task of each product */
+    int count;                     /* start from {.count = 0} */
+} F(rt_product_set);
+void F(rt_set_rows)(F(rt_product_set) * s, const F(rt_product) * p);
+void F(rt_set_weights)(F(rt_product_set) * s, const F(rt_product) * p);
+void F(rt_set_run)(const F(rt_product_set) * s); /* as the two below */
 
 /* Whole products through rt_parallel (each worker's rt_scratch must hold rt_rows_scratch(K)). Not inside a task. */
 void F(rt_rows_product)(const F(rt_product) * p);

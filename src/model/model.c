@@ -21,7 +21,7 @@ static rt_ref weight(const builder *b, rt_weight_kind kind, int layer) {
     const rt_slot *s = &b->w->slots[i];
     rt_ref r = b->variable ? rt_graph_variable(b->g, s->name, &s->t) : rt_graph_param(b->g, s->name, &s->t, b->grads ? &b->grads->slots[i].t : NULL);
     if (s->pieces.bank) rt_graph_pieces(b->g, r, &s->pieces);
-    return r;
+    return b->m->weights[i] = r;
 }
 /* Where two roles of the policy disagree: an explicit cast. */
 static rt_ref as(const builder *b, rt_ref x, rt_dtype t, const char *role) {
@@ -142,13 +142,14 @@ static void forward(const builder *b) {
 
 /* ------------------------------------------------------------- rope tables */
 
-static bool allocate(rt_model *m, size_t rows, size_t half, size_t layers) {
+static bool allocate(rt_model *m, size_t rows, size_t half, size_t layers, size_t weights) {
     m->cos = rt_zalloc(rows * half * sizeof *m->cos);
     m->sin = rt_zalloc(rows * half * sizeof *m->sin);
     m->cos64 = rt_zalloc(rows * half * sizeof *m->cos64);
     m->sin64 = rt_zalloc(rows * half * sizeof *m->sin64);
     m->layers = rt_zalloc(layers * sizeof *m->layers);
-    return m->cos && m->sin && m->cos64 && m->sin64 && m->layers;
+    m->weights = rt_zalloc(weights * sizeof *m->weights);
+    return m->cos && m->sin && m->cos64 && m->sin64 && m->layers && m->weights;
 }
 
 static rt_status tables(builder *b, rt_error *err) {
@@ -156,7 +157,8 @@ static rt_status tables(builder *b, rt_error *err) {
     int64_t half = c->head_dim / 2, rows = b->o->length;
     double frequency[4096];
     if (half > 4096) return rt_fail(err, RT_E_UNSUPPORTED, "head_dim %lld is beyond 8192", (long long)c->head_dim);
-    if (!allocate(b->m, (size_t)rows, (size_t)half, (size_t)c->layers)) return rt_fail(err, RT_E_NOMEM, "out of memory: rope tables of %lld rows", (long long)rows);
+    if (!allocate(b->m, (size_t)rows, (size_t)half, (size_t)c->layers, (size_t)b->w->count))
+        return rt_fail(err, RT_E_NOMEM, "out of memory: rope tables of %lld rows", (long long)rows);
     b->m->n_layers = c->layers;
     rt_rope_frequencies(c, frequency);
     for (int64_t t = 0; t < rows; t++)
@@ -192,6 +194,6 @@ rt_status rt_model_build(rt_graph *g, const rt_weights *w, const rt_weights *gra
 }
 
 void rt_model_free(rt_model *m) {
-    rt_free(m->cos), rt_free(m->sin), rt_free(m->cos64), rt_free(m->sin64), rt_free(m->layers);
+    rt_free(m->cos), rt_free(m->sin), rt_free(m->cos64), rt_free(m->sin64), rt_free(m->layers), rt_free(m->weights);
     *m = (rt_model){0};
 }

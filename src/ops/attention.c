@@ -5,9 +5,9 @@
  * head by head; query head h reads key-value head h / (H/Hk). Runs of rows with the same `start` are segments; the kernel
  * (kernels/attention.h) works on one segment and head at a time and counts its tiles from the segment's first row, so a
  * row's bits depend neither on later rows, nor on its neighbours in the batch, nor on where its segment lies.
- * Tasks: (segment, query head) forward, (segment, key-value head with its group) backward: no two write the same place.
+ * Tasks: (piece of a segment, query heads) forward, (segment, key-value head with its group) backward: no two write the same place.
  * Kept for backward: qkv, o and the log-sum-exp of each row and head, from which the scores are made again.
- * Half storage: a task converts its columns exactly, and rounds o once. Ainslie et al. 2023 (grouped queries), Dao et al. 2022. */
+ * Half storage: the kernel converts exactly, and rounds o once. Ainslie et al. 2023 (grouped queries), Dao et al. 2022. */
 #ifndef T
 #include <retort/ops/ops.h>
 #include "kernels/attention.h"
@@ -21,14 +21,24 @@ enum { O, LSE };
 typedef struct segment {
     int32_t first, length;
 } segment;
+/* Rows [past, past + length) of a segment. */
+typedef struct piece {
+    segment s;
+    int32_t past, length;
+} piece;
 typedef struct job {
     const rt_call *call;
     const segment *segments;
+    const piece *pieces;
+    int64_t heads_each; /* query heads of a forward task */
 } job;
+
+/* Forward, a segment is cut every so many queries, so that few long ones keep many threads busy; each piece converts its keys. */
+enum { PIECE = 1024, TASKS = 32 };
 
 /* The longest segment that scratch is made for. */
 static int64_t longest(const rt_heads *a, int64_t rows) { return a->max_length > 0 && a->max_length < rows ? a->max_length : rows; }
-static int64_t group(const rt_heads *a) { return a->heads / a->kv_heads; }
+static int64_t group_of(const rt_heads *a) { return a->heads / a->kv_heads; }
 
 /* ---------------------------------------------------------------- segments */
 
@@ -59,15 +69,27 @@ static void sort(const segment *s, int64_t count, int64_t limit, int32_t *place,
 }
 
 static size_t segments_bytes(int64_t rows, int64_t limit) {
-    return 2 * rt_align64((size_t)rows * sizeof(segment)) + rt_align64((size_t)(limit + 1) * sizeof(int32_t));
+    return 2 * rt_align64((size_t)rows * sizeof(segment)) + rt_align64((size_t)(limit + 1) * sizeof(int32_t)) + rt_align64((size_t)rows * sizeof(piece));
 }
-static const segment *segments(const rt_call *c, int64_t *count) {
+static const segment *segments(const rt_call *c, char *scratch, int64_t *count) {
     int64_t rows = c->in[START].dim[0], limit = longest(RT_ATTR(rt_heads, c), rows);
-    char *scratch = c->scratch;
     segment *found = rt_take(&scratch, (size_t)rows * sizeof *found), *sorted = rt_take(&scratch, (size_t)rows * sizeof *sorted);
     *count = cut(c, found);
     sort(found, *count, limit, (int32_t *)scratch, sorted);
     return sorted;
+}
+
+/* Those with the most keys first, as far as one segment goes. */
+static int64_t cut_pieces(const segment *s, int64_t count, piece *pieces) {
+    int64_t n = 0;
+    for (int64_t i = 0; i < count; i++)
+        for (int32_t past = (s[i].length - 1) / PIECE * PIECE; past >= 0; past -= PIECE)
+            pieces[n++] = (piece){s[i], past, s[i].length - past < PIECE ? s[i].length - past : PIECE};
+    return n;
+}
+
+static rt_head_rows columns(const rt_tensor *t, int64_t row, int64_t column) {
+    return (rt_head_rows){(char *)rt_row_ptr(t, row) + (size_t)column * rt_dtype_size(t->dtype), rt_columns(t), t->dtype};
 }
 
 #define RT_BODY "ops/attention.c"
@@ -91,11 +113,8 @@ static rt_status check_heads(rt_graph *g, const rt_node *n) {
 static rt_status size_scratch(rt_graph *g, rt_node *n, int64_t rows) {
     const rt_heads *a = n->attr;
     int64_t limit = longest(a, rows);
-    size_t forward_bytes = 0, backward_bytes = 0;
-    bool fits = n->prec.acc == RT_F64 ? task_bytes_f64(n, limit, &forward_bytes, &backward_bytes)
-                                      : task_bytes_f32(n, limit, &forward_bytes, &backward_bytes);
+    bool fits = n->prec.acc == RT_F64 ? task_bytes_f64(a, limit, &n->worker_scratch) : task_bytes_f32(a, limit, &n->worker_scratch);
     if (!fits) return rt_infer_fail(g, n, RT_E_SHAPE, "no workspace for documents of %lld rows", (long long)limit);
-    n->worker_scratch = forward_bytes > backward_bytes ? forward_bytes : backward_bytes;
     n->scratch = segments_bytes(rows, limit);
     return RT_OK;
 }
@@ -119,13 +138,19 @@ static rt_status infer(rt_graph *g, rt_node *n) {
 
 static void forward_task(void *context, int64_t task, int worker) {
     const job *j = context;
-    int64_t heads = RT_ATTR(rt_heads, j->call)->heads;
-    RT_BY_TYPE(j->call, attend, j->call, j->segments[task / heads], task % heads, worker);
+    int64_t each = j->heads_each, tasks = RT_ATTR(rt_heads, j->call)->heads / each;
+    RT_BY_TYPE(j->call, attend, j->call, j->pieces[task / tasks], task % tasks * each, each, worker);
 }
+/* Heads that share keys share a task, which converts them once, unless that leaves few tasks. */
 static void forward(const rt_call *c) {
-    int64_t count;
-    job j = {c, segments(c, &count)};
-    rt_parallel(count * RT_ATTR(rt_heads, c)->heads, forward_task, &j);
+    const rt_heads *a = RT_ATTR(rt_heads, c);
+    int64_t rows = c->in[START].dim[0], count;
+    char *scratch = c->scratch;
+    piece *pieces = rt_take(&scratch, (size_t)rows * sizeof *pieces);
+    const segment *s = segments(c, scratch, &count);
+    count = cut_pieces(s, count, pieces);
+    job j = {c, s, pieces, count * a->kv_heads < TASKS ? 1 : group_of(a)};
+    rt_parallel(count * (a->heads / j.heads_each), forward_task, &j);
 }
 
 static void backward_task(void *context, int64_t task, int worker) {
@@ -135,7 +160,7 @@ static void backward_task(void *context, int64_t task, int worker) {
 }
 static void backward(const rt_call *c) {
     int64_t count;
-    job j = {c, segments(c, &count)};
+    job j = {.call = c, .segments = segments(c, c->scratch, &count)};
     rt_parallel(count * RT_ATTR(rt_heads, c)->kv_heads, backward_task, &j);
 }
 
@@ -166,85 +191,35 @@ rt_ref rt_attention(rt_graph *g, rt_ref qkv, rt_ref start, rt_heads heads, rt_pr
 
 #else
 
-/* Columns of a segment's rows: `at` is the first row's, `ld` the distance of rows. */
-typedef struct F(view) {
-    T *at;
-    int64_t ld;
-} F(view);
-
-static F(view) F(in_place)(const rt_tensor *t, segment s, int64_t column) {
-    return (F(view)){(T *)rt_row_ptr(t, s.first) + column, rt_columns(t)};
-}
-/* The same columns, side by side in scratch and converted. */
-static F(view) F(gathered)(const rt_tensor *t, segment s, int64_t column, int64_t width, char **scratch) {
-    F(view) v = {rt_take(scratch, (size_t)(s.length * width) * sizeof(T)), width};
-    for (int64_t i = 0; i < s.length; i++) {
-        const char *row = rt_row_ptr(t, s.first + i);
-        F(rt_rows_load)(t->dtype, row + (size_t)column * rt_dtype_size(t->dtype), v.at + i * width, width);
-    }
-    return v;
-}
-static F(view) F(columns)(const rt_tensor *t, segment s, int64_t column, int64_t width, char **scratch) {
-    return t->dtype == RT_T ? F(in_place)(t, s, column) : F(gathered)(t, s, column, width, scratch);
-}
-
-/* Rounds o into place: once, here and nowhere else. */
-static void F(scatter)(const rt_call *c, segment s, int64_t column, int64_t width, const T *o) {
-    const rt_tensor *t = &c->out[O];
-    bool overflow = false;
-    for (int64_t i = 0; i < s.length; i++) {
-        char *row = rt_row_ptr(t, s.first + i);
-        overflow |= F(rt_rows_store)(t->dtype, o + i * width, row + (size_t)column * rt_dtype_size(t->dtype), width);
-    }
-    if (overflow) rt_call_overflow(c, t);
-}
-
 static T F(score_scale)(const rt_heads *a) { return (T)(1 / sqrt((double)a->head_dim)); }
 
-static void F(attend)(const rt_call *c, segment s, int64_t head, int worker) {
+/* Query heads [head, head + group) of a piece, all of one key-value head. */
+static void F(attend)(const rt_call *c, piece p, int64_t head, int64_t group, int worker) {
     const rt_heads *a = RT_ATTR(rt_heads, c);
-    int64_t d = a->head_dim, kv = head / group(a);
-    char *scratch = rt_scratch(worker);
-    F(view) q = F(columns)(&c->in[QKV], s, head * d, d, &scratch);
-    F(view) k = F(columns)(&c->in[QKV], s, (a->heads + kv) * d, d, &scratch);
-    F(view) v = F(columns)(&c->in[QKV], s, (a->heads + a->kv_heads + kv) * d, d, &scratch);
-    F(view) lse = F(in_place)(&c->out[LSE], s, head), o;
-    bool rounded = c->out[O].dtype != RT_T;
-    if (rounded) o = (F(view)){rt_take(&scratch, (size_t)(s.length * d) * sizeof(T)), d};
-    else o = F(in_place)(&c->out[O], s, head * d);
-    F(rt_attention_forward)(&(F(rt_attention_forward_call)){.length = s.length, .head_dim = d, .scale = F(score_scale)(a), .q = q.at, .ldq = q.ld,
-        .k = k.at, .v = v.at, .ldkv = k.ld, .o = o.at, .ldo = o.ld, .lse = lse.at, .ldlse = lse.ld}, scratch);
-    if (rounded) F(scatter)(c, s, head * d, d, o.at);
+    int64_t d = a->head_dim, kv = head / group_of(a), first = p.s.first + p.past;
+    F(rt_attention_forward_call) f = {
+        .past = p.past, .length = p.length, .head_dim = d, .group = group, .scale = F(score_scale)(a), .q = columns(&c->in[QKV], first, head * d),
+        .k = columns(&c->in[QKV], p.s.first, (a->heads + kv) * d), .v = columns(&c->in[QKV], p.s.first, (a->heads + a->kv_heads + kv) * d),
+        .o = columns(&c->out[O], first, head * d), .lse = (T *)c->out[LSE].data + first * a->heads + head, .ldlse = a->heads};
+    if (F(rt_attention_forward)(&f, rt_scratch(worker))) rt_call_overflow(c, &c->out[O]);
 }
 
 static void F(attend_backward)(const rt_call *c, segment s, int64_t kv, int worker) {
     const rt_heads *a = RT_ATTR(rt_heads, c);
-    int64_t d = a->head_dim, g = group(a), q_at = kv * g * d, k_at = (a->heads + kv) * d, v_at = k_at + a->kv_heads * d;
-    char *scratch = rt_scratch(worker);
-    F(view) q = F(columns)(&c->in[QKV], s, q_at, g * d, &scratch);
-    F(view) k = F(columns)(&c->in[QKV], s, k_at, d, &scratch), v = F(columns)(&c->in[QKV], s, v_at, d, &scratch);
-    F(view) o = F(columns)(&c->out[O], s, q_at, g * d, &scratch), lse = F(in_place)(&c->out[LSE], s, kv * g);
-    /* o and its gradient share a row stride: the gradient follows o into scratch */
-    F(view) d_o = c->out[O].dtype == RT_T ? F(in_place)(&c->dout[O], s, q_at) : F(gathered)(&c->dout[O], s, q_at, g * d, &scratch);
-    F(view) dq = F(in_place)(&c->din[QKV], s, q_at), dk = F(in_place)(&c->din[QKV], s, k_at), dv = F(in_place)(&c->din[QKV], s, v_at);
-    for (int64_t i = 0; rt_is_fresh(c, QKV) && i < s.length; i++) {
-        memset(dq.at + i * dq.ld, 0, (size_t)(g * d) * sizeof(T));
-        memset(dk.at + i * dk.ld, 0, (size_t)d * sizeof(T));
-        memset(dv.at + i * dv.ld, 0, (size_t)d * sizeof(T));
-    }
-    F(rt_attention_backward)(&(F(rt_attention_backward_call)){.length = s.length, .head_dim = d, .group = g, .scale = F(score_scale)(a), .q = q.at,
-        .ldq = q.ld, .k = k.at, .v = v.at, .ldkv = k.ld, .o = o.at, .d_o = d_o.at, .ldo = o.ld, .lse = lse.at, .ldlse = lse.ld, .lse_head = 1,
-        .dq = dq.at, .lddq = dq.ld, .dk = dk.at, .dv = dv.at, .lddkv = dk.ld}, scratch);
+    int64_t d = a->head_dim, g = group_of(a), q_at = kv * g * d, k_at = (a->heads + kv) * d, v_at = k_at + a->kv_heads * d;
+    T *gradient = rt_row_ptr(&c->din[QKV], s.first);
+    F(rt_attention_backward)(&(F(rt_attention_backward_call)){.length = s.length, .head_dim = d, .group = g, .scale = F(score_scale)(a),
+        .q = columns(&c->in[QKV], s.first, q_at), .k = columns(&c->in[QKV], s.first, k_at), .v = columns(&c->in[QKV], s.first, v_at),
+        .o = columns(&c->out[O], s.first, q_at), .d_o = columns(&c->dout[O], s.first, q_at),
+        .lse = (const T *)c->out[LSE].data + s.first * a->heads + kv * g, .ldlse = a->heads, .add = !rt_is_fresh(c, QKV),
+        .dq = gradient + q_at, .lddq = rt_columns(&c->din[QKV]), .dk = gradient + k_at, .dv = gradient + v_at, .lddkv = rt_columns(&c->din[QKV])},
+        rt_scratch(worker));
 }
 
 /* Bytes that the functions above take for a segment of `length` rows; false when the kernel has no workspace for it. */
-static bool F(task_bytes)(const rt_node *n, int64_t length, size_t *forward_bytes, size_t *backward_bytes) {
-    const rt_heads *a = n->attr;
-    size_t head = rt_align64((size_t)(length * a->head_dim) * sizeof(T)), heads = rt_align64((size_t)(length * a->head_dim * group(a)) * sizeof(T));
-    size_t in = n->prec.in != RT_T, out = n->prec.out != RT_T;
+static bool F(task_bytes)(const rt_heads *a, int64_t length, size_t *bytes) {
     size_t forward_work = F(rt_attention_forward_workspace)(length, a->head_dim), backward_work = F(rt_attention_backward_workspace)(length, a->head_dim);
-    *forward_bytes = (3 * in + out) * head + forward_work;
-    *backward_bytes = in * (heads + 2 * head) + out * 2 * heads + backward_work;
-    return forward_work <= SIZE_MAX / 2 && backward_work <= SIZE_MAX / 2;
+    *bytes = forward_work > backward_work ? forward_work : backward_work;
+    return *bytes <= SIZE_MAX / 2;
 }
 #endif

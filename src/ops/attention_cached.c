@@ -186,38 +186,17 @@ static T F(score_scale)(const shape *z) { return (T)(1 / sqrt((double)z->d)); }
 
 /* ------------------------------------------------ many rows: the bits of attention */
 
-typedef struct F(source) {
-    const job *j;
-    int64_t sequence, head;
-} F(source);
-static void F(load)(const void *context, int64_t first, int64_t n, T *k, T *v, int64_t width) {
-    const F(source) *s = context;
-    const shape *z = &s->j->z;
-    const rt_call *c = s->j->call;
-    T *to[2] = {k, v};
-    for (int i = 0; i < 2; i++)
-        for (int64_t r = 0; r < n; r++) {
-            F(rt_rows_load)(c->in[CACHE].dtype, cached(c, z, s->sequence, s->head + i * z->Hk, first + r), to[i] + r * width, z->d);
-            memset(to[i] + r * width + z->d, 0, (size_t)(width - z->d) * sizeof(T));
-        }
-}
-
 static void F(attend)(const job *j, const piece *p, int64_t head, int worker) {
     const rt_call *c = j->call;
     const shape *z = &j->z;
-    char *scratch = rt_scratch(worker);
-    size_t bytes = (size_t)(p->length * z->d) * sizeof(T);
-    T *q = rt_take(&scratch, bytes), *o = rt_take(&scratch, bytes);
-    F(source) source = {j, p->sequence, head / (z->H / z->Hk)};
-    bool overflow = false;
-    for (int64_t i = 0; i < p->length; i++) F(rt_rows_load)(c->in[QKV].dtype, column_at(c, p->first + i, head * z->d), q + i * z->d, z->d);
-    F(rt_attention_forward)(&(F(rt_attention_forward_call)){.past = p->past, .length = p->length, .head_dim = z->d, .scale = F(score_scale)(z), .q = q,
-        .ldq = z->d, .load = F(load), .context = &source, .o = o, .ldo = z->d}, scratch);
-    for (int64_t i = 0; i < p->length; i++) {
-        char *row = (char *)rt_row_ptr(&c->out[0], p->first + i) + (size_t)(head * z->d) * rt_dtype_size(c->out[0].dtype);
-        overflow |= F(rt_rows_store)(c->out[0].dtype, o + i * z->d, row, z->d);
-    }
-    if (overflow) rt_call_overflow(c, &c->out[0]);
+    int64_t kv = head / (z->H / z->Hk);
+    rt_dtype t = c->in[CACHE].dtype;
+    F(rt_attention_forward_call) f = {
+        .past = p->past, .length = p->length, .head_dim = z->d, .group = 1, .scale = F(score_scale)(z), .by_tile = true,
+        .q = {column_at(c, p->first, head * z->d), rt_columns(&c->in[QKV]), t}, .k = {cached(c, z, p->sequence, kv, 0), z->d, t},
+        .v = {cached(c, z, p->sequence, z->Hk + kv, 0), z->d, t},
+        .o = {(char *)rt_row_ptr(&c->out[0], p->first) + (size_t)(head * z->d) * rt_dtype_size(c->out[0].dtype), rt_columns(&c->out[0]), c->out[0].dtype}};
+    if (F(rt_attention_forward)(&f, rt_scratch(worker))) rt_call_overflow(c, &c->out[0]);
 }
 
 /* ------------------------------------------------------------------ few rows */
@@ -280,9 +259,8 @@ static void F(gather)(const job *j, int64_t row, int worker) {
 
 /* What the tasks above take of a worker's scratch. */
 static size_t F(task_bytes)(const shape *z, bool few) {
-    size_t row = (size_t)z->d * sizeof(T), group = (size_t)(z->H / z->Hk), rows = (size_t)(z->N < z->P ? z->N : z->P);
+    size_t row = (size_t)z->d * sizeof(T), group = (size_t)(z->H / z->Hk);
     if (few) return 2 * rt_align64(group * row) + rt_align64(group * FEW_KEYS * sizeof(T)) + rt_align64((size_t)z->H * row);
-    size_t work = F(rt_attention_forward_workspace)(z->P < RT_ATTENTION_KEYS ? z->P : RT_ATTENTION_KEYS, z->d);
-    return work > SIZE_MAX / 4 ? SIZE_MAX : work + 2 * rt_align64(rows * row);
+    return F(rt_attention_forward_workspace)(z->P < RT_ATTENTION_KEYS ? z->P : RT_ATTENTION_KEYS, z->d);
 }
 #endif

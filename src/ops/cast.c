@@ -23,14 +23,14 @@ static void forward_rows(const rt_call *c, int64_t r0, int64_t r1, int worker) {
     else {
         float *row = rt_scratch(worker);
         rt_rows_load_f32(x->dtype, rt_row_ptr(x, r0), row, count);
-        over = rt_rows_store_f32(y->dtype, row, rt_row_ptr(y, r0), count);
+        over = rt_store_f32(c, y, row, rt_row_ptr(y, r0), count);
     }
     if (over) rt_call_overflow(c, y);
 }
 static void backward(const rt_call *c) { rt_add_gradient(c, 0, &c->dout[0]); }
 
-const rt_op rt_op_cast = {.name = "cast", .n_in = 1, .n_out = 1, .row_in = RT_IN(0), .diff = RT_IN(0), .overwrites = RT_IN(0), .infer = infer, .work = rt_work_operands,
-                          .forward_rows = forward_rows, .backward = backward};
+const rt_op rt_op_cast = {.name = "cast", .n_in = 1, .n_out = 1, .row_in = RT_IN(0), .diff = RT_IN(0), .overwrites = RT_IN(0), .infer = infer,
+                          .work = rt_work_operands, .forward_rows = forward_rows, .backward = backward};
 
 rt_ref rt_cast(rt_graph *g, rt_ref x, rt_dtype to, const char *role) {
     rt_dtype wide = to == RT_F64 ? RT_F64 : RT_F32;

@@ -11,6 +11,7 @@
 #include "kernels/convert.h"
 #include "kernels/matmul.h"
 #include "kernels/rows.h"
+#include <string.h>
 
 enum { RT_ROWS_MAX = 256, RT_ROWS_HOT = 8 }; /* forward_rows never gets more rows than the first */
 /* Row loops go through a tile in steps of RT_ROWS_HOT rows, so that what they convert stays in the first cache. */
@@ -43,6 +44,9 @@ void rt_call_overflow(const rt_call *c, const rt_tensor *t);
 void rt_add_gradient(const rt_call *c, int k, const rt_tensor *s);
 static inline bool rt_is_fresh(const rt_call *c, int k) { return (c->fresh & RT_IN(k)) != 0; }
 
+static inline bool rt_round_f32(rt_dtype to, float *x, int64_t n) { return rt_round_rows(to, x, n); }
+static inline bool rt_round_f64(rt_dtype to, double *x, int64_t n) { return (void)to, (void)x, (void)n, false; }
+
 #define RT_BODY "ops/common.h"
 #include "kernels/for_each_type.h"
 #endif
@@ -55,12 +59,17 @@ static inline const T *F(rt_tile_in)(const rt_tensor *t, int64_t r0, int64_t n, 
     F(rt_rows_load)(t->dtype, rt_row_ptr(t, r0), buffer, n * columns);
     return buffer;
 }
+/* The one rounding of an output: to its dtype, or in place to prec.out where the value stays in T inside a chain (`from` may be `to`). */
+static inline bool F(rt_store)(const rt_call *c, const rt_tensor *t, const T *from, void *to, int64_t n) {
+    if (t->dtype != RT_T || t->dtype == c->node->prec.out) return from != to && F(rt_rows_store)(t->dtype, from, to, n);
+    if (from != to) memcpy(to, from, (size_t)n * sizeof(T));
+    return F(rt_round)(c->node->prec.out, to, n);
+}
 /* Where to put rows r0.. of the output; rt_tile_done rounds them into place if need be. */
 static inline T *F(rt_tile_out)(const rt_tensor *t, int64_t r0, int64_t n, char **s) {
     return t->dtype == RT_T ? rt_row_ptr(t, r0) : rt_take(s, (size_t)(n * rt_columns(t)) * sizeof(T));
 }
 static inline void F(rt_tile_done)(const rt_call *c, const rt_tensor *t, int64_t r0, int64_t n, const T *rows) {
-    if (t->dtype == RT_T) return;
-    if (F(rt_rows_store)(t->dtype, rows, rt_row_ptr(t, r0), n * rt_columns(t))) rt_call_overflow(c, t);
+    if (F(rt_store)(c, t, rows, rt_row_ptr(t, r0), n * rt_columns(t))) rt_call_overflow(c, t);
 }
 #endif

@@ -59,7 +59,7 @@ static void F(rows)(const rt_call *c, int64_t r0, int64_t r1, int worker) {
             continue;
         }
         F(rt_rows_load)(table->dtype, rt_row_ptr(table, ids[n]), row, D);
-        if (F(rt_rows_store)(y->dtype, row, rt_row_ptr(y, n), D)) rt_call_overflow(c, y);
+        if (F(rt_store)(c, y, row, rt_row_ptr(y, n), D)) rt_call_overflow(c, y);
     }
 }
 

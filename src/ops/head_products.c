@@ -81,7 +81,7 @@ static void F(logits_task)(void *context, int64_t tile, int worker) {
         if (r->a->given[s]) F(take_given)(r, s, tile, z);
         else F(product)(r, s, tile, z, worker);
     }
-    rt_head_partials(r, tile);
+    rt_head_tile_sums(r, tile);
 }
 static void F(logits)(const rt_head_run *r) { rt_parallel(r->tiles, F(logits_task), (void *)r); }
 

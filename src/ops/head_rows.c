@@ -44,14 +44,23 @@ static void *part(const rt_head_run *r, int64_t tile, int slot) {
     return rt_head_at(r, r->at.part, (tile * (2 + r->plan.n_exps) + slot) * r->C);
 }
 
-void rt_head_partials(const rt_head_run *r, int64_t tile) {
-    const rt_head_plan *p = &r->plan;
-    int64_t ids = rt_head_ids(r, tile);
-    for (int s = 0; s < 2; s++)
-        if (p->used[s]) r->kernels->max(rt_head_logits_at(r, s, tile), ids, r->C, part(r, tile, s));
-    for (int e = 0; e < p->n_exps; e++)
-        r->kernels->expsum(rt_head_logits_at(r, p->exp_side[e], tile), ids, r->C, 1 / p->exp_temperature[e], part(r, tile, p->exp_side[e]),
-                           part(r, tile, 2 + e));
+/* The sums of one side. At temperature 1 they are sums of squares of the exps at 2, always, so that the two share their exps and
+ * neither's bits depend on the other being wanted. */
+static void want(rt_head_partials *w, double temperature, void *sum) {
+    double scale = temperature == 1 ? 0.5 : 1 / temperature;
+    int k = 0;
+    while (k < w->count && w->scale[k] != scale) k++;
+    if (k == w->count) w->scale[w->count++] = scale;
+    *(temperature == 1 ? &w->squares[k] : &w->sum[k]) = sum;
+}
+void rt_head_tile_sums(const rt_head_run *r, int64_t tile) {
+    for (int s = 0; s < 2; s++) {
+        rt_head_partials w = {.rows = r->C, .max = part(r, tile, s)};
+        if (!r->plan.used[s]) continue;
+        for (int e = 0; e < r->plan.n_exps; e++)
+            if (r->plan.exp_side[e] == s) want(&w, r->plan.exp_temperature[e], part(r, tile, 2 + e));
+        r->kernels->partials(rt_head_logits_at(r, s, tile), rt_head_ids(r, tile), &w);
+    }
 }
 
 static void join_exps(const rt_head_run *r, int e, int64_t n0) {

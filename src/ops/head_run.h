@@ -96,7 +96,7 @@ bool rt_head_plan_make(const rt_call *c, rt_head_plan *p); /* false: nothing to 
 
 /* head_rows.c */
 void rt_head_begin_rows(const rt_head_run *r);              /* targets and gains of the chunk */
-void rt_head_partials(const rt_head_run *r, int64_t tile);  /* maxima and sums of exps of a tile */
+void rt_head_tile_sums(const rt_head_run *r, int64_t tile); /* maxima and sums of exps of a tile */
 void rt_head_join(const rt_head_run *r);                    /* log-sum-exps and largest ids of the chunk's rows */
 void rt_head_values(const rt_head_run *r);                  /* pass 2 */
 void rt_head_dz(const rt_head_run *r, int64_t tile, void *dz); /* pass 3 of a tile: dz, and the values that are not early */
@@ -106,7 +106,7 @@ void rt_head_report_rows(const rt_head_run *r);             /* adds the chunk's 
 /* head_products.c */
 typedef struct rt_head_products {
     void (*load)(const rt_head_run *r);   /* transposed hidden rows */
-    void (*logits)(const rt_head_run *r); /* pass 1, with rt_head_partials */
+    void (*logits)(const rt_head_run *r); /* pass 1, with rt_head_tile_sums */
     void (*backward)(const rt_head_run *r); /* pass 3, with rt_head_dz: dW, dH or the gradient of given logits */
 } rt_head_products;
 extern const rt_head_products rt_head_products_f32, rt_head_products_f64;

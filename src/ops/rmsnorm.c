@@ -21,7 +21,7 @@ static rt_status infer(rt_graph *g, rt_node *n) {
     int64_t N = rt_infer_in(g, n, 0)->dim[0], D = rt_infer_in(g, n, 0)->dim[1];
     RT_TRY(rt_infer_shape(g, n, 1, 1, (int64_t[]){D}));
     size_t row = rt_align64((size_t)D * rt_compute_size(n));
-    n->worker_scratch = row + 2 * RT_ROWS_MAX * row;
+    n->worker_scratch = row + 2 * BLOCK * row; /* forward goes by fewer rows */
     n->scratch = (size_t)((N + BLOCK - 1) / BLOCK) * row;
     n->kernel = "row loop";
     RT_TRY(rt_infer_out(g, n, 0, n->prec.out, 2, (int64_t[]){N, D}));
@@ -37,7 +37,8 @@ static void forward_rows(const rt_call *c, int64_t r0, int64_t r1, int worker) {
 static void backward(const rt_call *c) { RT_BY_TYPE(c, back, c); }
 
 const rt_op rt_op_rmsnorm = {.name = "rmsnorm", .n_in = 2, .n_out = 2, .row_in = RT_IN(0), .diff = RT_IN(0) | RT_IN(1), .overwrites = RT_IN(0),
-                             .saves = RT_IN(0) | RT_IN(1) | RT_OUT(1), .infer = infer, .work = rt_work_operands, .forward_rows = forward_rows, .backward = backward};
+                             .flags = RT_OP_CHEAP, .saves = RT_IN(0) | RT_IN(1) | RT_OUT(1), .infer = infer, .work = rt_work_operands,
+                             .forward_rows = forward_rows, .backward = backward};
 
 rt_ref rt_rmsnorm(rt_graph *g, rt_ref x, rt_ref w, double eps, rt_prec p, const char *role) {
     return rt_graph_add(g, &rt_op_rmsnorm, role, p, &(attr){eps}, sizeof(attr), (rt_ref[]){x, w}, 2, NULL);

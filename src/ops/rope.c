@@ -50,12 +50,15 @@ static rt_status infer(rt_graph *g, rt_node *n) {
     n->worker_scratch = rt_tile_scratch(n, rt_graph_value(g, n->out[0]));
     size_t row = rt_align64((size_t)columns * rt_compute_size(n));
     if (n->worker_scratch < row) n->worker_scratch = row; /* backward: one row */
+    n->parts = 1, n->unit = a->head_dim;
     return RT_OK;
 }
 
 static void forward_rows(const rt_call *c, int64_t r0, int64_t r1, int worker) {
     for (RT_HOT_ROWS(r, r0, r1)) RT_BY_TYPE(c, rotate_rows, c, r, rt_hot_end(r, r1), worker);
 }
+
+static void forward_columns(const rt_call *c, const rt_columns_made *made) { RT_BY_TYPE(c, rotate_columns, c, made); }
 
 static void backward_block(void *context, int64_t block, int worker) {
     const rt_call *c = context;
@@ -84,7 +87,7 @@ const rt_op rt_op_rope = {
     .diff = RT_IN(X),
     .overwrites = RT_IN(X),
     .saves = RT_IN(POSITION) | RT_IN(COS) | RT_IN(SIN),
-    .infer = infer, .work = work, .forward_rows = forward_rows, .backward = backward,
+    .infer = infer, .work = work, .forward_rows = forward_rows, .forward_columns = forward_columns, .backward = backward,
 };
 
 rt_ref rt_rope(rt_graph *g, rt_ref x, rt_ref position, rt_ref cos, rt_ref sin, int64_t heads, int64_t head_dim, rt_prec p, const char *role) {
@@ -93,13 +96,24 @@ rt_ref rt_rope(rt_graph *g, rt_ref x, rt_ref position, rt_ref cos, rt_ref sin, i
 
 #else
 
-/* Turns the heads of one row in place: direction 1 forward, -1 back. */
-static void F(rotate)(const rt_call *c, int64_t row, T direction, T *y) {
+/* Turns heads of one row in place, the first of which is `head`: direction 1 forward, -1 back. */
+static void F(rotate)(const rt_call *c, int64_t row, int64_t head, int64_t count, T direction, T *y) {
     const rope_attr *a = RT_ATTR(rope_attr, c);
-    int64_t p = table_row(c, row), half = a->head_dim / 2;
+    int64_t p = table_row(c, row), half = a->head_dim / 2, heads = a->heads - head < count ? a->heads - head : count;
     if (p < 0) return;
     const T *cosine = (const T *)c->in[COS].data + p * half, *sine = (const T *)c->in[SIN].data + p * half;
-    for (int64_t h = 0; h < a->heads; h++) F(rt_rows)()->rope(y + h * a->head_dim, cosine, sine, half, direction);
+    for (int64_t h = 0; h < heads; h++) F(rt_rows)()->rope(y + h * a->head_dim, cosine, sine, half, direction);
+}
+static void F(rotate_columns)(const rt_call *c, const rt_columns_made *made) {
+    const rt_tensor *y = &c->out[0];
+    int64_t d = RT_ATTR(rope_attr, c)->head_dim;
+    bool overflow = false;
+    for (int64_t r = made->r0; r < made->r1; r++) {
+        T *x = (T *)made->x + (r - made->r0) * made->ld;
+        F(rotate)(c, r, made->c0 / d, made->n / d, 1, x);
+        overflow |= F(rt_store)(c, y, x, (char *)rt_row_ptr(y, r) + (size_t)made->c0 * rt_dtype_size(y->dtype), made->n);
+    }
+    if (overflow) rt_call_overflow(c, y);
 }
 
 static void F(rotate_rows)(const rt_call *c, int64_t r0, int64_t r1, int worker) {
@@ -108,7 +122,7 @@ static void F(rotate_rows)(const rt_call *c, int64_t r0, int64_t r1, int worker)
     char *scratch = rt_scratch(worker);
     T *rows = F(rt_tile_out)(y, r0, r1 - r0, &scratch);
     F(rt_rows_load)(x->dtype, rt_row_ptr(x, r0), rows, (r1 - r0) * columns);
-    for (int64_t r = r0; r < r1; r++) F(rotate)(c, r, 1, rows + (r - r0) * columns);
+    for (int64_t r = r0; r < r1; r++) F(rotate)(c, r, 0, RT_ATTR(rope_attr, c)->heads, 1, rows + (r - r0) * columns);
     F(rt_tile_done)(c, y, r0, r1 - r0, rows);
 }
 
@@ -119,7 +133,7 @@ static void F(rotate_back)(const rt_call *c, int64_t r0, int64_t r1, int worker)
         T *dx = rt_row_ptr(&c->din[X], r);
         T *turned = rt_is_fresh(c, X) ? dx : row;
         memcpy(turned, rt_row_ptr(&c->dout[0], r), (size_t)columns * sizeof(T));
-        F(rotate)(c, r, -1, turned);
+        F(rotate)(c, r, 0, RT_ATTR(rope_attr, c)->heads, -1, turned);
         if (turned != dx) F(rt_rows)()->add(dx, row, dx, columns);
     }
 }

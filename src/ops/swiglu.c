@@ -4,7 +4,7 @@
 #include "ops/common.h"
 #include <retort/ops/ops.h>
 
-enum { BLOCK = 64 };
+enum { BLOCK = 64, LANES = 16 };
 
 static rt_status infer(rt_graph *g, rt_node *n) {
     rt_dtype compute;
@@ -14,8 +14,9 @@ static rt_status infer(rt_graph *g, rt_node *n) {
     RT_TRY(rt_infer_shape(g, n, 0, 2, (int64_t[]){-1, -1}));
     const rt_tensor *x = rt_infer_in(g, n, 0);
     if (x->dim[1] % 2) return rt_infer_fail(g, n, RT_E_SHAPE, "input 0 has %lld columns, expected an even number (gate and up)", (long long)x->dim[1]);
-    n->worker_scratch = 2 * rt_align64((size_t)(RT_ROWS_MAX * x->dim[1]) * rt_compute_size(n));
+    n->worker_scratch = 2 * rt_align64((size_t)(BLOCK * x->dim[1]) * rt_compute_size(n)); /* forward goes by fewer rows */
     n->kernel = "row loop";
+    n->parts = 2, n->unit = LANES;
     return rt_infer_out(g, n, 0, n->prec.out, 2, (int64_t[]){x->dim[0], x->dim[1] / 2});
 }
 
@@ -25,6 +26,7 @@ static rt_status infer(rt_graph *g, rt_node *n) {
 static void forward_rows(const rt_call *c, int64_t r0, int64_t r1, int worker) {
     for (RT_HOT_ROWS(r, r0, r1)) RT_BY_TYPE(c, rows, c, r, rt_hot_end(r, r1), worker);
 }
+static void forward_columns(const rt_call *c, const rt_columns_made *made) { RT_BY_TYPE(c, columns, c, made); }
 static void backward(const rt_call *c) {
     rt_parallel((c->in[0].dim[0] + BLOCK - 1) / BLOCK, c->node->prec.acc == RT_F64 ? back_f64 : back_f32, (void *)(uintptr_t)c);
 }
@@ -35,7 +37,7 @@ static void work(const rt_graph *g, const rt_node *n, rt_work *forward, rt_work 
 }
 
 const rt_op rt_op_swiglu = {.name = "swiglu", .n_in = 1, .n_out = 1, .row_in = RT_IN(0), .diff = RT_IN(0), .overwrites = RT_IN(0), .saves = RT_IN(0),
-                            .infer = infer, .work = work, .forward_rows = forward_rows, .backward = backward};
+                            .flags = RT_OP_CHEAP, .infer = infer, .work = work, .forward_rows = forward_rows, .forward_columns = forward_columns, .backward = backward};
 
 rt_ref rt_swiglu(rt_graph *g, rt_ref gate_up, rt_prec p, const char *role) {
     return rt_graph_add(g, &rt_op_swiglu, role, p, NULL, 0, &gate_up, 1, NULL);
@@ -48,6 +50,18 @@ static void F(rows)(const rt_call *c, int64_t r0, int64_t r1, int worker) {
     T *y = F(rt_tile_out)(&c->out[0], r0, n, &s);
     for (int64_t i = 0; i < n; i++) F(rt_rows)()->swiglu(x + 2 * i * width, x + (2 * i + 1) * width, y + i * width, width);
     F(rt_tile_done)(c, &c->out[0], r0, n, y);
+}
+static void F(columns)(const rt_call *c, const rt_columns_made *made) {
+    const rt_tensor *y = &c->out[0];
+    bool overflow = false;
+    for (int64_t r = made->r0; r < made->r1; r++) {
+        T *x = (T *)made->x + (r - made->r0) * made->ld;
+        void *to = (char *)rt_row_ptr(y, r) + (size_t)made->c0 * rt_dtype_size(y->dtype);
+        T *a = y->dtype == RT_T ? to : x; /* element by element: may overwrite what it reads */
+        F(rt_rows)()->swiglu(x, x + made->n, a, made->n);
+        overflow |= F(rt_store)(c, y, a, to, made->n);
+    }
+    if (overflow) rt_call_overflow(c, y);
 }
 static void F(back)(void *context, int64_t task, int worker) {
     const rt_call *c = context;

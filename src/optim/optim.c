@@ -6,6 +6,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 enum { BLOCK = 65536, TILE = 1024 };
 
@@ -35,6 +36,7 @@ struct rt_optim {
     block *blocks;
     int64_t param_count, block_count, steps;
     rt_optim_scalars scalars; /* of the step in progress */
+    double norm_seconds, update_seconds; /* of the last step */
 };
 
 /* ------------------------------------------------------------------ checks */
@@ -140,6 +142,15 @@ void rt_optim_free(rt_optim *o) {
     rt_free(o);
 }
 int64_t rt_optim_steps(const rt_optim *o) { return o->steps; }
+/* The norm reads gradients; the update reads those, master and moments, and writes the latter three and the copy. */
+rt_optim_cost rt_optim_cost_get(const rt_optim *o) {
+    rt_optim_cost c = {.norm_seconds = o->norm_seconds, .update_seconds = o->update_seconds};
+    for (const rt_optim_param *p = o->params; p < o->params + o->param_count; p++) {
+        c.norm_bytes += (double)p->count * sizeof(float);
+        c.update_bytes += (double)p->count * (7 * sizeof(float) + (p->compute ? (double)rt_dtype_size(p->compute_dtype) : 0));
+    }
+    return c;
+}
 void rt_optim_set_steps(rt_optim *o, int64_t steps) { o->steps = steps; }
 
 /* -------------------------------------------------------------------- step */
@@ -194,19 +205,27 @@ static rt_status not_finite(const rt_optim *o, double norm, rt_error *err) {
                    (long long)o->steps, norm, o->block_count ? b->param->name : "none");
 }
 
+static double run(rt_optim *o, rt_task_fn task) { /* over all blocks; the seconds it took */
+    struct timespec start, end;
+    clock_gettime(CLOCK_MONOTONIC, &start);
+    rt_parallel(o->block_count, task, o);
+    clock_gettime(CLOCK_MONOTONIC, &end);
+    return (double)(end.tv_sec - start.tv_sec) + 1e-9 * (double)(end.tv_nsec - start.tv_nsec);
+}
+
 rt_status rt_optim_step(rt_optim *o, double lr, double grad_scale, rt_optim_stats *stats, rt_error *err) {
     rt_optim_stats local, *s = stats ? stats : &local;
     *s = (rt_optim_stats){.clip = 1};
     if (!isfinite(lr) || !isfinite(grad_scale) || lr < 0)
         return rt_fail(err, RT_E_ARG, "optimizer step: learning rate %g, gradient scale %g", lr, grad_scale);
-    rt_parallel(o->block_count, grad_task, o);
+    o->norm_seconds = run(o, grad_task);
     double grad = 0, weight = 0, update = 0;
     for (int64_t i = 0; i < o->block_count; i++) grad += o->blocks[i].grad;
     s->grad_norm = sqrt(grad) * fabs(grad_scale);
     if (!isfinite(s->grad_norm)) return not_finite(o, s->grad_norm, err);
     if (o->config.clip > 0 && s->grad_norm > o->config.clip) s->clip = o->config.clip / s->grad_norm;
     o->scalars = scalars(o, lr, grad_scale * s->clip);
-    rt_parallel(o->block_count, update_task, o);
+    o->update_seconds = run(o, update_task);
     for (int64_t i = 0; i < o->block_count; i++) weight += o->blocks[i].weight, update += o->blocks[i].update;
     s->param_norm = sqrt(weight);
     s->update_norm = sqrt(update);

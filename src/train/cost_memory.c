@@ -1,7 +1,9 @@
 /* cost_memory.c - the memory of a run: the sizes of all its parts, and which of them are there at the same time. */
 #include "kernels/gemm.h"
+#include "train/trainer_private.h"
 #include <retort/base/room.h>
 #include <retort/base/threads.h>
+#include <retort/graph/workspace.h>
 #include <retort/train/cost.h>
 
 static int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
@@ -46,23 +48,21 @@ static void add_teacher(const rt_trainer *t, rt_cost_memory *m) {
     rt_graph_stats s = stats_of(t->teacher.g);
     m->teacher_pages = s.constant_bytes + output_pages(t);
     m->teacher_packed = s.cache_bytes;
-    m->teacher_activations = s.arena_bytes;
     m->teacher_experts = experts(&t->teacher_files.weights);
 }
 
 /* ------------------------------------------------------------ all together */
 
-/* Every plan reserves scratch; it is the largest one's. */
-static void add_plan(rt_cost_memory *m, const rt_graph *g, int64_t *arena) {
+/* Of a plan, what lies beside the block that all of them share. Every plan reserves scratch; it is the largest one's. */
+static void add_plan(rt_cost_memory *m, const rt_graph *g, int64_t *beside) {
     rt_graph_stats s = stats_of(g);
-    *arena += s.arena_bytes;
+    *beside += s.own_bytes;
     m->scratch = most(m->scratch, s.worker_scratch_bytes * rt_threads());
 }
 static void add_plans(const rt_trainer *t, rt_cost_memory *m) {
-    int64_t ignored = 0;
-    add_plan(m, t->graph.g, &m->training);
-    add_plan(m, rt_evaluator_graph(t->evaluator), &m->evaluation);
-    add_plan(m, t->teacher.g, &ignored);
+    add_plan(m, t->graph.g, &m->outputs);
+    add_plan(m, rt_evaluator_graph(t->evaluator), &m->outputs);
+    if (t->teacher.g) add_plan(m, t->teacher.g, &m->outputs);
     if (!t->projector) return;
     m->projector = rt_projector_bytes(t->projector);
     add_plan(m, rt_projection_graph(t->projection), &m->projector);
@@ -103,8 +103,8 @@ static void add_transient(const rt_trainer *t, rt_cost_memory *m) {
 /* Before the first step nothing of the teacher is there but its plan; while texts are read, nothing at all. */
 static void find_peak(rt_cost_memory *m) {
     int64_t data = m->process + m->tokens + m->mapped;
-    int64_t opened = data + m->batches + m->weights + m->masters + m->gradients + m->moments + m->training +
-                     m->evaluation + m->teacher_activations + m->projector;
+    int64_t opened = data + m->batches + m->weights + m->masters + m->gradients + m->moments + m->plans +
+                     m->outputs + m->projector;
     int64_t runs =
         opened + m->scratch + m->teacher_pages + m->teacher_packed + m->teacher_experts + most(m->saving, m->prefit);
     m->peak = most(most(runs, data + m->loading), opened + most(m->starting, m->fitting));
@@ -118,12 +118,13 @@ rt_status rt_cost_memory_of(const rt_trainer *t, rt_cost_memory *m, rt_error *er
     *m = (rt_cost_memory){.process = rt_resident_now(),
                           .weights = s.weights,
                           .masters = s.masters,
-                          .gradients = s.gradients,
+                          .gradients = rt_job_one_run(t->job) ? 0 : s.gradients,
                           .moments = s.moments};
     add_teacher(t, m);
     add_plans(t, m);
     add_transient(t, m);
     RT_TRY(add_fitting(t, m, err));
+    m->plans = rt_workspace_bytes(t->space);
     find_peak(m);
     return RT_OK;
 }

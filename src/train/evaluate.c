@@ -49,7 +49,7 @@ static rt_status open_teacher(rt_evaluator *e, rt_teacher_side *side, rt_error *
 
 static rt_status open_all(rt_evaluator *e, rt_error *err) {
     rt_step_options s = {.name = "student", .windows = e->o.windows, .T = e->o.T, .vocab = e->o.vocab, .trace = e->o.trace, .router = e->o.router,
-                         .states = e->o.states, .terms = e->terms, .head_budget = e->o.head_budget, .head_rows = e->o.head_rows, .sketch = e->o.sketch};
+                         .states = e->o.states, .terms = e->terms, .head_budget = e->o.head_budget, .head_rows = e->o.head_rows, .space = e->o.space, .sketch = e->o.sketch};
     RT_TRY(choose_terms(e, &s.n_terms, err));
     RT_TRY(open_teacher(e, &s.teacher, err));
     RT_TRY(rt_step_graph_open(&e->graph, e->o.weights, NULL, e->o.precision, &s, err));

@@ -55,7 +55,7 @@ typedef struct sketch {
 
 static rt_status measure(sketch *s, bool train, bool recompute, rt_graph_stats *out, int64_t *head_rows, rt_error *err) {
     rt_step_graph g;
-    s->o.train = train, s->o.recompute = recompute;
+    s->o.train = s->o.plan_gradients = train, s->o.recompute = recompute;
     RT_TRY(rt_step_graph_open(&g, &s->weights, train ? &s->f32 : NULL, s->p, &s->o, err));
     *out = rt_graph_stats_get(g.g);
     *head_rows = g.head_rows;
@@ -75,14 +75,18 @@ static int64_t master_bytes(const sketch *s) {
     return sum;
 }
 
+/* Of a plan that shares its block with the evaluation's. */
+static int64_t beside(const rt_graph_stats *train, const rt_graph_stats *eval) {
+    return most(train->arena_bytes - train->own_bytes, eval->arena_bytes - eval->own_bytes) + train->own_bytes;
+}
 static rt_status measure_all(sketch *s, rt_train_memory *m, rt_error *err) {
     rt_graph_stats plain, again, eval;
     RT_TRY(measure(s, true, false, &plain, &m->head_rows, err));
     RT_TRY(measure(s, true, true, &again, &m->head_rows, err));
     RT_TRY(measure(s, false, false, &eval, &m->head_rows, err));
-    m->weights = bytes_of(&s->weights), m->gradients = bytes_of(&s->f32);
-    m->moments = 2 * m->gradients, m->masters = master_bytes(s);
-    m->activations = plain.arena_bytes, m->recomputed = again.arena_bytes, m->evaluation = eval.arena_bytes;
+    m->weights = bytes_of(&s->weights), m->masters = master_bytes(s);
+    m->moments = 2 * bytes_of(&s->f32);
+    m->activations = beside(&plain, &eval), m->recomputed = beside(&again, &eval), m->evaluation = eval.own_bytes;
     m->scratch = most(most(plain.worker_scratch_bytes, again.worker_scratch_bytes), eval.worker_scratch_bytes) * rt_threads();
     return RT_OK;
 }
@@ -93,9 +97,11 @@ rt_status rt_footprint_train(const rt_model_config *c, const rt_precision *p, in
     s.terms[0] = (rt_head_term){.loss = &rt_loss_next_token};
     s.o = (rt_step_options){.name = "student", .windows = batch, .T = T, .vocab = c->vocab_size, .trace = c->experts > 0, .terms = s.terms,
                             .n_terms = 1 + rt_metric_terms(false, 1, 0.5, s.terms + 1), .sketch = true};
+    if (!(s.o.space = rt_workspace_new())) return rt_fail(err, RT_E_NOMEM, "out of memory");
     rt_status status = rt_weights_layout(&s.weights, c, p, err);
     if (status == RT_OK) status = rt_weights_like(&s.f32, &s.weights, RT_F32, err);
     if (status == RT_OK) status = measure_all(&s, out, err);
     rt_weights_free(&s.f32), rt_weights_free(&s.weights);
+    rt_workspace_free(s.o.space);
     return status;
 }

@@ -77,14 +77,17 @@ static void on_signal(int number) {
     stop = stop + 1;
 }
 
-rt_status rt_job_execute(const rt_job *job, const char *command, bool resume, rt_error *err) {
+rt_status rt_job_execute(rt_context *c, const rt_job *job, const char *command, const rt_job_arguments *a, rt_error *err) {
     struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART}, old_int, old_term;
     rt_run_result result;
+    rt_buf profile = {0};
     sigaction(SIGINT, &action, &old_int);
     sigaction(SIGTERM, &action, &old_term);
-    rt_status s = rt_run(job, &(rt_run_options){.resume = resume, .stop = &stop, .command = command}, &result, err);
+    rt_status s = rt_run(job, &(rt_run_options){.resume = a->resume, .stop = &stop, .command = command, .profile = a->profile ? &profile : NULL}, &result, err);
     sigaction(SIGINT, &old_int, NULL);
     sigaction(SIGTERM, &old_term, NULL);
     if (s == RT_OK) rt_log(RT_LOG_INFO, "done: %lld steps; %s", (long long)result.steps, result.checkpoint);
-    return s;
+    rt_error ignored = {0};
+    rt_status printed = rt_out_buf(c, &profile, s == RT_OK ? err : &ignored);
+    return s == RT_OK ? printed : s;
 }

@@ -10,6 +10,7 @@ static const rt_option teacher[] = {
     RT_OPT_STRING(rt_job_teacher, path, NULL, "model directory of the teacher; without it: plain next-token training"),
     RT_OPT_NAME(rt_job_teacher, dtype, "any", file_dtypes, "asserts the dtype of the teacher's matrices; never converts"),
     RT_OPT_BYTES(rt_job_teacher, pack_budget, "1GiB", 0, 1024 * GiB, "memory for packed panels of teacher weights; beyond it they are made on the fly"),
+    RT_OPT_FLAG(rt_job_teacher, cache_panels, "no", "packed panels of half weights in f32: twice their memory, nothing is converted in a step"),
     RT_OPT_BYTES(rt_job_teacher, expert_budget, "0", 0, 1024 * GiB, "memory for the teacher's experts; the least recently used leave; 0: no bound"),
     RT_OPT_END};
 

@@ -53,6 +53,7 @@ static rt_status build(rt_projection *x, int64_t budget, rt_error *err) {
     if (!factored && x->use == RT_PROJECTION_HIDDEN) return RT_OK;
     if (!(x->g = rt_graph_new("projector"))) return rt_fail(err, RT_E_NOMEM, "projector: out of memory");
     if (x->p->sketch) rt_graph_sketch(x->g);
+    rt_graph_workspace(x->g, x->p->space);
     x->hidden = rt_graph_input(x->g, "teacher.hidden", &x->teacher_hidden);
     rt_ref projected = factored ? project(x) : x->hidden;
     if (x->use != RT_PROJECTION_HIDDEN) add_head(x, projected, budget);
@@ -90,8 +91,8 @@ rt_status rt_projection_run(rt_projection *x, int32_t *targets, double gain, rt_
     return x->use == RT_PROJECTION_TRAIN ? rt_graph_backward(x->g, err) : RT_OK;
 }
 
+rt_graph *rt_projection_graph(const rt_projection *x) { return x->g; }
 const rt_tensor *rt_projection_hidden(const rt_projection *x) { return x->out; }
-const rt_graph *rt_projection_graph(const rt_projection *x) { return x->g; }
 
 void rt_projection_sum(const rt_projection *x, double *sum, double *count) {
     const rt_tensor *t = rt_ref_is_null(x->sums) ? NULL : rt_graph_value(x->g, x->sums);

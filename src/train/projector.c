@@ -131,6 +131,7 @@ static rt_status open_into(rt_projector *p, const rt_projector_options *o, rt_er
     p->kind = o->kind;
     p->vocab = o->vocab;
     p->sketch = o->sketch;
+    p->space = o->space;
     RT_TRY(output_matrix(o->teacher, "teacher", o->vocab, &p->teacher_matrix, err));
     rt_dtype in = o->teacher_precision->act[rt_role_head], weight = p->teacher_matrix.dtype;
     p->teacher_prec = (rt_prec){in, weight, wide(weight), wide(weight), wide(weight)};

@@ -26,5 +26,6 @@ struct rt_projector {
     rt_optim *optim; /* NULL in a sketch */
     void *block;     /* all arrays of the parts */
     size_t bytes;    /* of the block, also where a sketch has none */
+    rt_workspace *space;
 };
 #endif

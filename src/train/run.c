@@ -16,14 +16,17 @@ static int64_t last_step(const rt_run_state *r) {
 
 static rt_status evaluate(rt_run_state *r, rt_error *err) {
     if (r->evaluated_step == r->t->step) return RT_OK;
+    rt_phases *phases = rt_run_profile_phases(r->profile);
+    double at = rt_phase_begin(phases);
     RT_TRY(rt_trainer_evaluate(r->t, &r->result->evaluation, err));
+    rt_phase_end(phases, RT_PHASE_EVALUATION, at);
+    rt_run_profile_evaluated(r->profile, r->t, &r->result->evaluation);
     r->evaluated_step = r->t->step;
     return rt_record_evaluation(r, &r->result->evaluation, err);
 }
 
 /* The log is on the disk up to the place the manifest notes before the checkpoint becomes visible. */
-static rt_status save(rt_run_state *r, rt_error *err) {
-    if (r->saved_step == r->t->step) return RT_OK;
+static rt_status write_checkpoint(rt_run_state *r, rt_error *err) {
     RT_TRY(rt_runlog_sync(r->log, err));
     json_t *facts = json_pack("{s:I}", "log_bytes", (json_int_t)rt_runlog_size(r->log));
     rt_status s = facts ? rt_trainer_save(r->t, r->root, facts, err) : rt_fail(err, RT_E_NOMEM, "out of memory: manifest");
@@ -39,11 +42,31 @@ static rt_status save(rt_run_state *r, rt_error *err) {
     return rt_checkpoint_prune(r->root, (int)r->job->run.keep, r->t->best_step, NULL, err);
 }
 
-static rt_status loop(rt_run_state *r, rt_error *err) {
+static rt_status save(rt_run_state *r, rt_error *err) {
+    rt_phases *phases = rt_run_profile_phases(r->profile);
+    double at = rt_phase_begin(phases);
+    if (r->saved_step == r->t->step) return RT_OK;
+    RT_TRY(write_checkpoint(r, err));
+    rt_phase_end(phases, RT_PHASE_CHECKPOINT, at);
+    return RT_OK;
+}
+
+static rt_status step(rt_run_state *r, rt_error *err) {
+    rt_phases *phases = rt_run_profile_phases(r->profile);
     rt_step_report s;
+    rt_run_profile_before(r->profile);
+    RT_TRY(rt_trainer_step(r->t, &s, err));
+    double at = rt_phase_begin(phases);
+    RT_TRY(rt_record_step(r, &s, err));
+    rt_phase_end(phases, RT_PHASE_LOG, at);
+    rt_run_profile_after(r->profile, r->t, &s);
+    return RT_OK;
+}
+
+static rt_status loop(rt_run_state *r, rt_error *err) {
+    RT_TRY(rt_run_profile_begin(r->profile, r->t, err));
     while (r->t->step < last_step(r) && !stop_asked(r)) {
-        RT_TRY(rt_trainer_step(r->t, &s, err));
-        RT_TRY(rt_record_step(r, &s, err));
+        RT_TRY(step(r, err));
         if (due(r->t->step, r->job->run.eval_every)) RT_TRY(evaluate(r, err));
         if (due(r->t->step, r->job->run.save_every)) RT_TRY(save(r, err));
     }
@@ -127,6 +150,18 @@ static rt_status run(rt_run_state *r, rt_error *err) {
     return s;
 }
 
+/* Also of a run that was interrupted, unless before its first step. The rates once more when the run's memory is free again. */
+static rt_status report_profile(rt_run_state *r, rt_error *err) {
+    if (!rt_run_profile_began(r->profile)) return RT_OK;
+    RT_TRY(rt_run_profile_end(r->profile, r->t, err));
+    rt_trainer_close(r->t);
+    r->t = NULL;
+    RT_TRY(rt_run_profile_rates(r->profile, err));
+    RT_TRY(rt_record_profile(r, err));
+    rt_run_profile_text(r->profile, r->o->profile);
+    return r->o->profile->failed ? rt_fail(err, RT_E_NOMEM, "out of memory: profile") : RT_OK;
+}
+
 rt_status rt_run(const rt_job *job, const rt_run_options *o, rt_run_result *result, rt_error *err) {
     rt_run_state r = {.job = job, .o = o, .saved_step = -1, .evaluated_step = -1, .result = result};
     *result = (rt_run_result){0};
@@ -135,7 +170,14 @@ rt_status rt_run(const rt_job *job, const rt_run_options *o, rt_run_result *resu
     snprintf(r.root, sizeof r.root, "%s/checkpoints", job->run.out);
     snprintf(r.log_path, sizeof r.log_path, "%s/log.jsonl", job->run.out);
     rt_threads_set((int)job->run.threads);
-    rt_status s = run(&r, err);
+    rt_status s = o->profile ? rt_run_profile_open(&r.profile, err) : RT_OK;
+    if (s == RT_OK) s = run(&r, err);
+    if (o->profile && s == RT_OK) s = report_profile(&r, err);
+    if (o->profile && s == RT_E_INTERRUPTED) {
+        rt_error ignored = {0};
+        if (report_profile(&r, &ignored) != RT_OK) rt_log(RT_LOG_WARNING, "no profile: %s", ignored.text);
+    }
+    rt_run_profile_close(r.profile);
     rt_runlog_close(r.log);
     rt_trainer_close(r.t);
     return s;

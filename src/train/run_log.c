@@ -196,6 +196,11 @@ rt_status rt_record_checkpoint(rt_run_state *r, const char *path, rt_error *err)
     return append(r, o, o && set_text(o, "path", path), err);
 }
 
+rt_status rt_record_profile(rt_run_state *r, rt_error *err) {
+    json_t *o = rt_run_profile_json(r->profile);
+    return append(r, o, o != NULL, err);
+}
+
 rt_status rt_record_warning(rt_run_state *r, const char *text, rt_error *err) {
     json_t *o = record("warning", r->t ? r->t->step : -1);
     rt_log(RT_LOG_WARNING, "%s", text);

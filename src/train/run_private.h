@@ -3,6 +3,7 @@
 #define RT_TRAIN_RUN_PRIVATE_H
 #include <retort/base/log.h>
 #include <retort/train/run.h>
+#include "train/run_profile.h"
 
 typedef struct rt_run_state {
     const rt_job *job;
@@ -13,6 +14,7 @@ typedef struct rt_run_state {
     char log_path[4096]; /* run.out/log.jsonl */
     int64_t saved_step, evaluated_step;
     double step_seconds; /* running mean, for the ETA */
+    rt_run_profile *profile; /* NULL: none is wanted */
     rt_run_result *result;
 } rt_run_state;
 
@@ -21,6 +23,7 @@ rt_status rt_record_run(rt_run_state *r, const char *resumed_from, rt_error *err
 rt_status rt_record_step(rt_run_state *r, const rt_step_report *s, rt_error *err) RT_NODISCARD;
 rt_status rt_record_evaluation(rt_run_state *r, const rt_evaluation *v, rt_error *err) RT_NODISCARD;
 rt_status rt_record_checkpoint(rt_run_state *r, const char *path, rt_error *err) RT_NODISCARD;
+rt_status rt_record_profile(rt_run_state *r, rt_error *err) RT_NODISCARD;
 rt_status rt_record_warning(rt_run_state *r, const char *text, rt_error *err) RT_NODISCARD;
 
 /* The newest sound checkpoint, or NULL: a fresh run. *keep: bytes of the log that belong to it; *head_rows as stored. */

@@ -17,6 +17,7 @@ struct rt_standalone {
     rt_tokenizer *tokenizer;
     rt_chat *chat;
     rt_tokenizer_vocab vocab;
+    rt_workspace *space; /* teacher, projections and evaluation run one after another */
     rt_forward teacher;
     rt_projector *projector;
     rt_router_state *states;
@@ -120,7 +121,7 @@ static rt_status check_tokenizers(const rt_standalone *s, int kind, const char *
 static rt_status open_projector(rt_standalone *s, int kind, rt_error *err) {
     char path[4096];
     rt_projector_options p = {.kind = kind, .teacher = &s->teacher_files.weights, .teacher_precision = &s->teacher_files.precision,
-                              .student = &s->model.weights, .dtype = RT_NONE, .vocab = vocabulary(s)};
+                              .student = &s->model.weights, .dtype = RT_NONE, .vocab = vocabulary(s), .space = s->space};
     RT_TRY(rt_projector_open(&s->projector, &p, err));
     if (kind == RT_PROJECTOR_SHARED) return RT_OK;
     snprintf(path, sizeof path, "%s/projector.safetensors", s->path);
@@ -136,7 +137,8 @@ static rt_status open_teacher(rt_standalone *s, rt_error *err) {
     int kind = own && !s->o.teacher ? s->job.projector.kind : RT_PROJECTOR_SHARED;
     RT_TRY(rt_frozen_open(&s->teacher_files, path, native ? RT_ACTIVATIONS_NATIVE : RT_ACTIVATIONS_F32, err));
     RT_TRY(check_tokenizers(s, kind, s->teacher_files.path, err));
-    rt_forward_options f = {.name = "teacher", .windows = s->o.batch, .T = s->o.T, .cache_budget = s->job.teacher.pack_budget};
+    rt_forward_options f = {.name = "teacher", .windows = s->o.batch, .T = s->o.T, .cache_budget = s->job.teacher.pack_budget,
+                            .cache_panels = s->job.teacher.cache_panels, .space = s->space};
     RT_TRY(rt_forward_open(&s->teacher, &s->teacher_files.weights, &s->teacher_files.precision, &f, err));
     return open_projector(s, kind, err);
 }
@@ -148,11 +150,12 @@ static rt_status open_evaluator(rt_standalone *s, rt_error *err) {
     RT_TRY(rt_router_find(s->job.router.policy, &router, err));
     rt_evaluator_options e = {.weights = &s->model.weights, .precision = &s->model.precision, .teacher = teacher_path(s) ? &s->teacher : NULL,
                               .projector = s->projector, .windows = s->o.batch, .T = s->o.T, .vocab = vocabulary(s), .temperature = s->o.temperature,
-                              .trace = s->model.weights.config.experts > 0, .router = router, .head_budget = s->job.run.head_budget};
+                              .trace = s->model.weights.config.experts > 0, .router = router, .head_budget = s->job.run.head_budget, .space = s->space};
     return rt_evaluator_open(&s->evaluator, &e, err);
 }
 
 static rt_status open_all(rt_standalone *s, rt_error *err) {
+    if (!(s->space = rt_workspace_new())) return rt_fail(err, RT_E_NOMEM, "out of memory");
     RT_TRY(rt_model_path(s->o.model, &s->path, err));
     RT_TRY(read_manifest(s, err));
     RT_TRY(rt_frozen_open(&s->model, s->path, s->o.activations, err));
@@ -177,6 +180,7 @@ void rt_standalone_close(rt_standalone *s) {
     rt_evaluator_close(s->evaluator);
     rt_projector_close(s->projector);
     rt_forward_close(&s->teacher);
+    rt_workspace_free(s->space);
     rt_frozen_close(&s->teacher_files);
     rt_frozen_close(&s->model);
     rt_token_stream_free(s->stream);

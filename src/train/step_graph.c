@@ -58,6 +58,8 @@ static void head(rt_step_graph *s, const rt_precision *p, const rt_step_options 
 
 static rt_status build(rt_step_graph *s, const rt_weights *w, const rt_weights *grads, const rt_precision *p, const rt_step_options *o, rt_error *err) {
     RT_TRY(allocate(s, w, o, err));
+    rt_graph_workspace(s->g, o->space);
+    if (o->plan_gradients) rt_graph_plan_gradients(s->g);
     if (o->sketch) rt_graph_sketch(s->g);
     s->in = rt_batch_inputs(s->g, s->rows);
     rt_model_options m = {.length = o->T, .recompute = o->recompute, .trace = o->trace, .router = o->router, .states = o->states};
@@ -80,6 +82,10 @@ void rt_step_graph_close(rt_step_graph *s) {
     rt_model_free(&s->model);
     rt_free(s->balance), rt_free(s->router_z), rt_free(s->term_gain), rt_free(s->term_active), rt_free(s->term_temperature);
     *s = (rt_step_graph){0};
+}
+
+void rt_step_graph_gradients(const rt_step_graph *s, rt_weights *grads) {
+    for (int64_t i = 0; i < grads->count; i++) grads->slots[i].t.data = rt_graph_gradient(s->g, s->model.weights[i])->data;
 }
 
 static bool finite_sums(const rt_step_graph *s) {

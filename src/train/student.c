@@ -24,7 +24,7 @@ static rt_status open_masters(rt_student *s, rt_error *err) {
 
 static bool decays(const rt_slot *s, bool all) { return all || (s->role != rt_role_norm && s->role != rt_role_embedding); }
 
-static rt_status open_optimizer(rt_student *s, const rt_optim_config *o, bool decay_all, rt_error *err) {
+rt_status rt_student_optimizer(rt_student *s, const rt_optim_config *o, bool decay_all, rt_error *err) {
     rt_optim_param *p = rt_zalloc((size_t)s->weights.count * sizeof *p);
     if (!p) return rt_fail(err, RT_E_NOMEM, "out of memory: optimizer");
     for (int64_t i = 0; i < s->weights.count; i++) {
@@ -66,17 +66,16 @@ rt_student_bytes rt_student_memory(const rt_student *s) {
     return b;
 }
 
-static rt_status open_all(rt_student *s, const rt_model_config *c, const rt_precision *p, const rt_optim_config *o, bool decay_all, rt_error *err) {
+static rt_status open_all(rt_student *s, const rt_model_config *c, const rt_precision *p, rt_error *err) {
     RT_TRY(lay_out(s, c, p, err));
-    rt_weights *blocks[] = {&s->weights, &s->grads, &s->m, &s->v};
-    for (int i = 0; i < 4; i++) RT_TRY(rt_weights_alloc(blocks[i], err));
-    RT_TRY(open_masters(s, err));
-    return open_optimizer(s, o, decay_all, err);
+    rt_weights *blocks[] = {&s->weights, &s->m, &s->v};
+    for (int i = 0; i < 3; i++) RT_TRY(rt_weights_alloc(blocks[i], err));
+    return open_masters(s, err);
 }
 
-rt_status rt_student_open(rt_student *s, const rt_model_config *c, const rt_precision *p, const rt_optim_config *o, bool decay_all, rt_error *err) {
+rt_status rt_student_open(rt_student *s, const rt_model_config *c, const rt_precision *p, rt_error *err) {
     *s = (rt_student){0};
-    rt_status status = open_all(s, c, p, o, decay_all, err);
+    rt_status status = open_all(s, c, p, err);
     if (status != RT_OK) rt_student_close(s);
     return status;
 }

@@ -58,7 +58,9 @@ static rt_status micro_batch(rt_trainer *t, const rt_batch *b, rt_error *err) {
     }
     set_gains(t, b);
     RT_TRY(rt_step_graph_run(&t->graph, b, err));
+    double at = rt_phase_begin(t->phases);
     rt_measures_add(&t->measures, &t->graph, b);
+    rt_phase_end(t->phases, RT_PHASE_MEASURES, at);
     return rt_graph_backward(t->graph.g, err);
 }
 
@@ -95,7 +97,9 @@ static void set_temperatures(rt_trainer *t) {
 }
 
 static rt_status run_step(rt_trainer *t, rt_step_report *r, rt_error *err) {
+    double at = rt_phase_begin(t->phases);
     rt_loader_next(t->loader);
+    rt_phase_end(t->phases, RT_PHASE_LOADER, at);
     rt_graph_fresh_gradients(t->graph.g);
     rt_measures_reset(&t->measures);
     set_temperatures(t);
@@ -103,7 +107,10 @@ static rt_status run_step(rt_trainer *t, rt_step_report *r, rt_error *err) {
     r->lr = rt_job_lr(t->job, t->step);
     r->total = total(t);
     RT_TRY(rt_optim_step(t->student.optim, r->lr, 1, &r->optim, err));
-    return after_step(t, r->lr, err);
+    at = rt_phase_begin(t->phases);
+    RT_TRY(after_step(t, r->lr, err));
+    rt_phase_end(t->phases, RT_PHASE_AFTER, at);
+    return RT_OK;
 }
 
 rt_status rt_trainer_step(rt_trainer *t, rt_step_report *r, rt_error *err) {

@@ -32,7 +32,7 @@ static rt_status plan_teacher(rt_trainer *t, rt_error *err) {
     if (!job->teacher.path) return RT_OK;
     if (!t->sketch) RT_TRY(rt_hf_content_hash(t->teacher_files.files, &t->teacher_hash, err));
     rt_forward_options o = {.name = "teacher", .windows = job->data.batch, .T = job->data.sequence_length, .cache_budget = job->teacher.pack_budget,
-                            .sketch = t->sketch};
+                            .cache_panels = job->teacher.cache_panels, .space = t->space, .sketch = t->sketch};
     return rt_forward_open(&t->teacher, &t->teacher_files.weights, &t->teacher_files.precision, &o, err);
 }
 
@@ -99,7 +99,7 @@ static rt_status open_projector(rt_trainer *t, rt_error *err) {
     rt_dtype dtype = RT_NONE;
     if (strcmp(t->job->precision.projector, "inherit") != 0) rt_dtype_parse(t->job->precision.projector, &dtype);
     rt_projector_options o = {.kind = t->job->projector.kind, .teacher = &t->teacher_files.weights, .teacher_precision = &t->teacher_files.precision,
-                              .student = &t->student.weights, .dtype = dtype, .vocab = vocabulary(t), .optimizer = &optimizer,
+                              .student = &t->student.weights, .dtype = dtype, .vocab = vocabulary(t), .optimizer = &optimizer, .space = t->space,
                               .sketch = t->sketch};
     RT_TRY(rt_projector_open(&t->projector, &o, err));
     bool trains = rt_projector_trainable(t->projector) && t->job->projector.update == RT_PROJECTOR_ALWAYS;
@@ -122,11 +122,15 @@ static rt_status open_routers(rt_trainer *t, rt_error *err) {
     return RT_OK;
 }
 
+/* A step is one backward pass: its gradients need not outlive it but for the optimizer, and take the place of activations. */
+bool rt_job_one_run(const rt_job *job) { return job->data.accumulate == 1; }
+
 static rt_status open_graphs(rt_trainer *t, int64_t head_rows, rt_error *err) {
     const rt_job *job = t->job;
     rt_step_options s = {.name = "student", .windows = job->data.batch, .T = job->data.sequence_length, .vocab = vocabulary(t), .recompute = job->run.recompute,
                          .trace = job->run.trace && t->config.experts > 0, .router = t->router, .states = t->router_states, .terms = t->objective.terms,
-                         .n_terms = t->objective.n_all, .head_budget = job->run.head_budget, .head_rows = head_rows, .train = true, .sketch = t->sketch};
+                         .n_terms = t->objective.n_all, .head_budget = job->run.head_budget, .head_rows = head_rows, .train = true, .plan_gradients = rt_job_one_run(job), .space = t->space,
+                         .sketch = t->sketch};
     if (t->projector) s.teacher = (rt_teacher_side){rt_projection_hidden(t->projection), rt_projector_matrix(t->projector), rt_projector_prec(t->projector)};
     RT_TRY(rt_step_graph_open(&t->graph, &t->student.weights, &t->student.grads, &t->student.precision, &s, err));
     for (int i = t->objective.n_terms; i < t->objective.n_all; i++) t->graph.term_active[i] = 0;
@@ -135,7 +139,7 @@ static rt_status open_graphs(rt_trainer *t, int64_t head_rows, rt_error *err) {
                               .projector = t->projector, .objective = t->objective.terms, .n_objective = t->objective.n_terms,
                               .windows = job->data.batch, .T = s.T, .vocab = s.vocab, .temperature = t->objective.temperature,
                               .trace = s.trace, .router = t->router, .states = t->router_states, .head_budget = job->run.head_budget,
-                              .head_rows = t->graph.head_rows, .sketch = t->sketch};
+                              .head_rows = t->graph.head_rows, .space = t->space, .sketch = t->sketch};
     return rt_evaluator_open(&t->evaluator, &e, err);
 }
 
@@ -147,15 +151,21 @@ static rt_status open_data(rt_trainer *t, rt_error *err) {
     return rt_windows_make(&t->valid_windows, t->data.valid, d->sequence_length, false, err);
 }
 
+static rt_status open_optimizer(rt_trainer *t, rt_error *err) {
+    rt_optim_config optimizer = rt_job_optim_config(t->job);
+    if (rt_job_one_run(t->job)) rt_step_graph_gradients(&t->graph, &t->student.grads);
+    return rt_student_optimizer(&t->student, &optimizer, t->job->optimizer.decay_all, err);
+}
+
 static rt_status open_corpora(rt_trainer *t, rt_error *err) {
     if (t->sketch) return rt_corpus_set_sketch(&t->data, t->job, tokenizer_home(t), &t->estimate, err);
     return rt_corpus_set_open(&t->data, t->job, tokenizer_home(t), err);
 }
 static rt_status open_student(rt_trainer *t, rt_error *err) {
-    rt_optim_config optimizer = rt_job_optim_config(t->job);
     rt_precision p = rt_job_student_precision(t->job);
     if (t->sketch) return rt_student_sketch(&t->student, &t->config, &p, err);
-    return rt_student_open(&t->student, &t->config, &p, &optimizer, t->job->optimizer.decay_all, err);
+    RT_TRY(rt_student_open(&t->student, &t->config, &p, err));
+    return rt_job_one_run(t->job) ? RT_OK : rt_weights_alloc(&t->student.grads, err);
 }
 
 /* What is read, and what is known then. */
@@ -169,12 +179,14 @@ static rt_status open_sources(rt_trainer *t, rt_error *err) {
 }
 /* What takes the memory. */
 static rt_status open_plans(rt_trainer *t, int64_t head_rows, rt_error *err) {
+    if (!(t->space = rt_workspace_new())) return rt_fail(err, RT_E_NOMEM, "out of memory: trainer");
     RT_TRY(plan_teacher(t, err));
     if (!t->sketch) RT_TRY(open_data(t, err));
     RT_TRY(open_student(t, err));
     RT_TRY(open_projector(t, err));
     RT_TRY(open_routers(t, err));
-    return open_graphs(t, head_rows, err);
+    RT_TRY(open_graphs(t, head_rows, err));
+    return t->sketch ? RT_OK : open_optimizer(t, err);
 }
 
 static rt_status open_all(rt_trainer **out, const rt_job *job, int64_t head_rows, bool sketch, rt_error *err) {
@@ -187,6 +199,7 @@ static rt_status open_all(rt_trainer **out, const rt_job *job, int64_t head_rows
     rt_mem_trim(); /* what parsing left over */
     if (s == RT_OK) s = open_plans(t, head_rows, err);
     if (s != RT_OK) rt_trainer_close(t), *out = NULL;
+    else if (!sketch) rt_mem_trim(); /* smaller plans */
     return s;
 }
 rt_status rt_trainer_open(rt_trainer **out, const rt_job *job, int64_t head_rows, rt_error *err) { return open_all(out, job, head_rows, false, err); }
@@ -207,6 +220,8 @@ static void close_plans(rt_trainer *t) {
     rt_loader_free(t->loader);
     rt_student_close(&t->student);
     rt_forward_close(&t->teacher);
+    rt_workspace_free(t->space);
+    t->space = NULL;
     t->evaluator = NULL, t->ema = NULL, t->router_states = NULL, t->phi = NULL, t->slow = NULL;
     t->projection = NULL, t->projector = NULL, t->loader = NULL;
 }

@@ -11,6 +11,8 @@ void *rt_alloc(size_t bytes);  /* uninitialised; NULL when out of memory; rt_all
 void *rt_zalloc(size_t bytes); /* zeroed */
 void *rt_realloc(void *block, size_t bytes);
 void rt_free(void *block); /* NULL is fine */
+/* What was freed goes back to the system, where the C library keeps it: after opening things, before work that lasts. */
+void rt_mem_trim(void);
 char *rt_strdup(const char *text);
 char *rt_strndup(const char *text, size_t length);
 /* count * size, or SIZE_MAX on overflow (which no allocator grants). */
@@ -20,8 +22,6 @@ typedef struct rt_mem_stats {
     int64_t live_blocks, live_bytes, peak_bytes, calls; /* process-wide */
 } rt_mem_stats;
 rt_mem_stats rt_mem_stats_get(void);
-/* Freed memory that the C library keeps goes back to the system: after work that took much for a while (parsing a file). */
-void rt_mem_trim(void);
 void rt_mem_fail_at(int64_t nth_call_from_now); /* 1 = the next one; 0 = never (default). Test use. */
 void rt_mem_peak_reset(void);                   /* peak_bytes becomes live_bytes. Test use. */
 

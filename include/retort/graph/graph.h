@@ -54,6 +54,16 @@ void rt_graph_loss(rt_graph *g, rt_ref scalar, const double *gain);
 /* --------------------------------------------------------------------- run */
 /* Memory for packed constant weights, in bytes (default 0 = unlimited); what does not fit is packed on the fly. */
 void rt_graph_cache_budget(rt_graph *g, int64_t bytes);
+/* Before adding nodes: constant half weights are cached as the products read them, in f32: twice the bytes of the cache, and no
+ * conversion in any run. The same bits. */
+void rt_graph_cache_panels(rt_graph *g);
+/* Before planning: the plan lies in a block it shares with other graphs (workspace.h). Borrowed; it outlives the graph. */
+typedef struct rt_workspace rt_workspace;
+void rt_graph_workspace(rt_graph *g, rt_workspace *w);
+/* Before the first parameter: gradients of trained parameters lie in the plan, each from the step that begins it to the end. Of
+ * the tensors given for them only shape and dtype count; where they lie rt_graph_gradient tells. Every backward overwrites them,
+ * so they are the sums of one run: not for several runs before one step of the optimizer. */
+void rt_graph_plan_gradients(rt_graph *g);
 /* Before planning: the plan is made and measured (rt_graph_stats_get) but takes no memory, and the graph cannot run. */
 void rt_graph_sketch(rt_graph *g);
 rt_status rt_graph_plan(rt_graph *g, bool train, rt_error *err) RT_NODISCARD;
@@ -72,6 +82,8 @@ const rt_tensor *rt_graph_gradient(const rt_graph *g, rt_ref r); /* data NULL wh
 typedef struct rt_graph_stats {
     int64_t nodes, steps, arena_bytes, cache_bytes;
     int64_t worker_scratch_bytes; /* of one thread, tiles of chains included */
+    int64_t own_bytes;            /* of arena_bytes, those that no workspace shares; without one: 0 */
+    int64_t least_bytes;          /* most bytes that live at one step: no placement makes arena_bytes smaller */
     int64_t constant_bytes;       /* constant weights that are read where they lie in every run: no granted cache stands for them */
 } rt_graph_stats;
 rt_graph_stats rt_graph_stats_get(const rt_graph *g);
@@ -101,6 +113,14 @@ typedef struct rt_graph_work {
 } rt_graph_work;
 /* After planning: every node, in the order of rt_graph_costs; nothing where it does not run. */
 void rt_graph_works(const rt_graph *g, void (*fn)(void *context, const rt_graph_work *w), void *context);
+/* What lies in the arena while it is fullest: fn for each buffer, by the node that makes the value (or whose scratch it is). */
+typedef enum rt_held { RT_HELD_VALUE, RT_HELD_GRADIENT, RT_HELD_SCRATCH } rt_held;
+typedef struct rt_graph_moment {
+    int64_t bytes;     /* of all buffers then; gaps between them are in rt_graph_stats.arena_bytes only */
+    const char *role;  /* of the step's first node; "" in an empty plan */
+    const char *phase; /* "forward", "again", "backward" */
+} rt_graph_moment;
+rt_graph_moment rt_graph_fullest(const rt_graph *g, void (*fn)(void *context, const char *role, rt_held what, int64_t bytes), void *context);
 /* Calls fn for every trained parameter that no loss reaches. */
 void rt_graph_unreached(const rt_graph *g, void (*fn)(void *context, const char *name), void *context);
 /* Before adding nodes: products use the kernels for few rows, which read the weights once, as they lie. Their sums run in another

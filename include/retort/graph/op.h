@@ -8,6 +8,7 @@
 #include <retort/graph/graph.h>
 
 enum { RT_MAX_IN = 12, RT_MAX_OUT = 6 };
+enum { RT_COLUMNS_MAX = 512 }; /* columns handed on at a time, all parts together */
 #define RT_IN(k) (1u << (k))
 #define RT_OUT(k) (1u << (RT_MAX_IN + (k)))
 
@@ -25,12 +26,23 @@ typedef struct rt_call {
     void *cache;        /* node->cache bytes kept between runs, or NULL when not granted */
     bool cache_ready;   /* the cache holds what an earlier prepare put there */
     const rt_pieces *pieces[RT_MAX_IN]; /* of an input without data that comes piece by piece; else NULL */
+    const struct rt_next *next; /* who takes the output's columns as they are made, instead of out[0] (rt_call_hand_on); else NULL */
     struct rt_fault *fault;
 } rt_call;
+
+/* Rows [r0, r1) of a value, columns [c0, c0 + n) of each of its parts, in the compute type but rounded as the value is. Parts lie side
+ * by side: element (r, p, j) at x[(r - r0) * ld + p * n + j]. They may be overwritten. */
+typedef struct rt_columns_made {
+    void *x;
+    int64_t ld, r0, r1, c0, n;
+} rt_columns_made;
 
 enum {
     RT_OP_KEEP = 1,     /* outputs are kept and not made again by recomputation (chosen routes) */
     RT_OP_TERMINAL = 2, /* values and gradients in one pass: in a training plan forward gets din and adds to it; no backward */
+    RT_OP_CHEAP = 4,    /* a pass over rows, of inputs that its backward reads anyhow: outputs are not kept for a backward that reads
+                         * them, but made again before it (same bits) */
+    RT_OP_COLUMNS = 8,  /* forward_rows makes its output by columns and can hand them on (rt_call.next) */
 };
 
 struct rt_op {
@@ -49,6 +61,9 @@ struct rt_op {
     /* Either: rows [r0, r1) of the outputs, one thread, `rt_scratch(worker)` holds node->worker_scratch bytes.
      * Chains of such operations run tile by tile; the bits of a row must not depend on r0, r1. */
     void (*forward_rows)(const rt_call *c, int64_t r0, int64_t r1, int worker);
+    /* Optional, where a column of the outputs needs only the same column of input 0 (of each part of it): these columns of all
+     * outputs, at once when the operation before in the chain has made them. The same bits as forward_rows. Takes no scratch. */
+    void (*forward_columns)(const rt_call *c, const rt_columns_made *made);
     /* Or: the whole, which calls rt_parallel itself. An operation may have both; infer then chooses (rt_node.few). */
     void (*forward)(const rt_call *c);
     void (*backward)(const rt_call *c); /* the whole; calls rt_parallel itself; NULL where nothing is differentiable */
@@ -66,6 +81,8 @@ struct rt_node {
     /* set by infer: */
     size_t scratch, worker_scratch, cache;
     int64_t prepare_tasks, rows;
+    int64_t parts, unit; /* forward_columns: how many equal parts input 0 has, and of what its columns come in multiples; 0: does not apply */
+    bool panels;        /* the cache holds what the products read */
     bool few;           /* the kernels for few rows: `forward` runs, also where there is forward_rows */
     const char *kernel; /* static text, for printing */
 };
@@ -81,6 +98,7 @@ const rt_tensor *rt_infer_in(const rt_graph *g, const rt_node *n, int k); /* sha
 bool rt_infer_constant(const rt_graph *g, const rt_node *n, int k);      /* a weight that never changes: may be cached */
 const rt_pieces *rt_infer_pieces(const rt_graph *g, const rt_node *n, int k); /* NULL: the input has data */
 bool rt_infer_state(const rt_graph *g, const rt_node *n, int k);         /* it may be written in place */
+bool rt_infer_cache_panels(const rt_graph *g);                            /* caches hold f32, whatever the weights are */
 bool rt_infer_few_rows(const rt_graph *g, const rt_node *n);              /* the kernels for few rows are wanted */
 bool rt_infer_differentiated(const rt_graph *g, const rt_node *n);       /* some input leads to a trained parameter: backward may run */
 /* Refusals. The first names both sides: "student.layers.3.ffn_norm (rmsnorm): input 0 is f32, the contract says bf16; ..." */
@@ -102,5 +120,9 @@ void rt_work_operands(const rt_graph *g, const rt_node *n, rt_work *forward, rt_
 /* -------------------------------------------------------------- at run time */
 /* Records a failure (overflow, bad token id) from any thread; the run stops after this step with "<role> (<op>): text". */
 void rt_call_fail(const rt_call *c, rt_status s, const char *format, ...) RT_PRINTF(3, 4);
+/* Of an operation with RT_OP_COLUMNS and `next`: the next one's parts and unit; and its forward_columns, for a few rows at a time. */
+int64_t rt_call_parts(const rt_call *c);
+int64_t rt_call_unit(const rt_call *c);
+void rt_call_hand_on(const rt_call *c, const rt_columns_made *made);
 #define RT_ATTR(type, call) ((const type *)(call)->node->attr)
 #endif

@@ -1,6 +1,7 @@
 /* forward.h - weights planned forward-only: the teacher, `logits`, `generate`. One instance serves one shape of batch. */
 #ifndef RETORT_INFER_FORWARD_H
 #define RETORT_INFER_FORWARD_H
+#include <retort/graph/workspace.h>
 #include <retort/model/model.h>
 #include <retort/text/batch.h>
 
@@ -15,7 +16,9 @@ typedef struct rt_forward_options {
     const char *name;       /* "teacher": first word of roles and errors */
     int64_t windows, T;     /* shape of the batches */
     int64_t cache_budget;   /* bytes for packed weights; 0: unlimited */
+    bool cache_panels;      /* rt_graph_cache_panels: packed weights in f32 */
     bool variable;          /* the weights change between runs */
+    rt_workspace *space;    /* graph/workspace.h; NULL: memory of its own */
     bool sketch;            /* rt_graph_sketch: only to be measured */
 } rt_forward_options;
 

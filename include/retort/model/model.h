@@ -36,6 +36,7 @@ typedef struct rt_model_layer { /* of a layer with experts; null references in a
 typedef struct rt_model {
     rt_ref hidden; /* after the final norm [N,D], dtype act[head] */
     rt_ref head;   /* the output matrix [V,D]: a parameter of the graph */
+    rt_ref *weights; /* [slots]: their leaves */
     rt_model_layer *layers;
     int64_t n_layers;
     float *cos, *sin;    /* [max(length), head_dim/2], f32 by definition */

@@ -35,6 +35,11 @@ typedef struct rt_optim_stats {
     double update_norm; /* of what was subtracted, decay included */
 } rt_optim_stats;
 
+/* Of the last step: wall seconds of its two passes, and the bytes that each moves at least. */
+typedef struct rt_optim_cost {
+    double norm_seconds, norm_bytes, update_seconds, update_bytes;
+} rt_optim_cost;
+
 typedef struct rt_optim rt_optim;
 /* Copies the descriptions, not the arrays. RT_E_ARG: a missing gradient, arrays that overlap (a parameter in two
  * groups), constants out of range. RT_E_CONFIG: an unknown method. */
@@ -47,6 +52,7 @@ rt_status rt_optim_step(rt_optim *o, double lr, double grad_scale, rt_optim_stat
 /* Rounds every master into its compute copy, as after a step: once the masters are filled or restored. */
 void rt_optim_refresh(rt_optim *o);
 int64_t rt_optim_steps(const rt_optim *o);
+rt_optim_cost rt_optim_cost_get(const rt_optim *o);
 void rt_optim_set_steps(rt_optim *o, int64_t steps); /* on resume */
 
 /* Names of the methods, NULL-terminated. */

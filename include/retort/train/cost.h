@@ -11,10 +11,10 @@
 
 /* Bytes. What is mapped from files counts as far as the run keeps reading it. */
 typedef struct rt_cost_memory {
-    int64_t weights, masters, gradients, moments; /* the student */
-    int64_t training, evaluation;                 /* activations of its two plans */
-    int64_t teacher_pages;                        /* of its files: read where they lie in every step */
-    int64_t teacher_packed, teacher_experts, teacher_activations;
+    int64_t weights, masters, gradients, moments; /* the student; gradients of one micro-batch lie in the plan: 0 */
+    int64_t plans, outputs; /* of all plans: the block they share; what outlives a run, and lies beside it */
+    int64_t teacher_pages;  /* of its files: read where they lie in every step */
+    int64_t teacher_packed, teacher_experts;
     int64_t projector;       /* with its plans */
     int64_t scratch;         /* of all threads */
     int64_t tokens, batches; /* of texts; of the loader */

@@ -24,6 +24,7 @@ typedef struct rt_evaluator_options {
     const rt_router_state *states;
     int64_t head_budget, head_rows;
     bool sketch;                     /* no memory for plans and batch: only to be measured */
+    rt_workspace *space;             /* the teacher's; NULL: memory of its own */
 } rt_evaluator_options;
 
 typedef struct rt_evaluator rt_evaluator;

@@ -15,9 +15,9 @@ rt_status rt_footprint_run(const rt_frozen *described, int64_t T, rt_run_memory 
 int64_t rt_footprint_key_values(const rt_model_config *c, const rt_precision *p);
 
 typedef struct rt_train_memory {
-    int64_t weights, masters, gradients, moments;
-    int64_t activations, recomputed; /* of the training step; with run.recompute */
-    int64_t evaluation;              /* the evaluation's plan, which a run keeps beside it */
+    int64_t weights, masters, moments;
+    int64_t activations, recomputed; /* of the training step, gradients among them; with run.recompute */
+    int64_t evaluation;              /* what the evaluation's plan keeps beside them: its outputs */
     int64_t scratch;                 /* of all threads */
     int64_t head_rows;
 } rt_train_memory;

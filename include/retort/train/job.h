@@ -18,6 +18,7 @@ typedef struct rt_job_teacher {
     const char *path;  /* NULL: no teacher */
     const char *dtype; /* what the files' matrices must be, or "any" */
     int64_t pack_budget, expert_budget; /* bytes; expert_budget 0: no bound */
+    bool cache_panels; /* packed weights in f32 */
 } rt_job_teacher;
 
 typedef enum rt_projector_kind { RT_PROJECTOR_AUTO, RT_PROJECTOR_NONE, RT_PROJECTOR_SHARED, RT_PROJECTOR_FACTORED } rt_projector_kind;

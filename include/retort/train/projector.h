@@ -38,6 +38,7 @@ typedef struct rt_projector_options {
     int64_t vocab;                    /* V: rows of the matrices beyond it are padding */
     const rt_optim_config *optimizer; /* factored; NULL: for evaluation only, no masters and moments */
     bool sketch;                      /* no memory, and none in its projections: only to be measured (rt_graph_sketch) */
+    rt_workspace *space;             /* of its plans (rt_projection_open); NULL: memory of their own */
 } rt_projector_options;
 
 typedef struct rt_projector rt_projector;
@@ -96,7 +97,7 @@ void rt_projection_close(rt_projection *x); /* NULL is fine; before its projecto
 rt_status rt_projection_run(rt_projection *x, int32_t *targets, double gain, rt_error *err) RT_NODISCARD;
 /* W h + b [N,D_s], or with shared the teacher's own tensor; valid until the next run, its place never moves. */
 const rt_tensor *rt_projection_hidden(const rt_projection *x);
-const rt_graph *rt_projection_graph(const rt_projection *x); /* NULL where nothing is computed */
+rt_graph *rt_projection_graph(const rt_projection *x); /* NULL where nothing is computed */
 /* Of the last run: cross-entropy (TRAIN) or KL (COMPARE) in nats summed over `count` supervised positions; else zeros.
  */
 void rt_projection_sum(const rt_projection *x, double *sum, double *count);

@@ -8,6 +8,7 @@ typedef struct rt_run_options {
     bool resume;                        /* continue from the newest sound checkpoint of run.out; without one: begin */
     const volatile sig_atomic_t *stop;  /* not 0: finish the step, save, RT_E_INTERRUPTED. NULL: never */
     const char *command;                /* for the log: "distill" */
+    rt_buf *profile;                    /* not NULL: the run is profiled, no bit of it changes, and here comes the table; freed by the caller */
 } rt_run_options;
 
 typedef struct rt_run_result {

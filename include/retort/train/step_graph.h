@@ -22,6 +22,8 @@ typedef struct rt_step_options {
     rt_teacher_side teacher;
     int64_t head_budget, head_rows; /* bytes; rows > 0 wins */
     bool train;
+    bool plan_gradients;          /* rt_graph_plan_gradients */
+    rt_workspace *space;          /* NULL: memory of its own */
     bool sketch;                  /* rt_graph_sketch: only to be measured */
 } rt_step_options;
 
@@ -39,10 +41,13 @@ typedef struct rt_step_graph {
     int64_t rows, head_rows, layers;
 } rt_step_graph;
 
-/* grads: of the trained weights; NULL with train false. Weights are read at each run (they change between runs). */
+/* grads: of the trained weights, with plan_gradients their shapes alone; NULL with train false. Weights are read at each run (they
+ * change between runs). */
 rt_status rt_step_graph_open(rt_step_graph *s, const rt_weights *w, const rt_weights *grads, const rt_precision *p,
                              const rt_step_options *o, rt_error *err) RT_NODISCARD;
 void rt_step_graph_close(rt_step_graph *s);
+/* Where the gradients lie that the plan holds: into the data of `grads`. Once nothing more is planned in the workspace. */
+void rt_step_graph_gradients(const rt_step_graph *s, rt_weights *grads);
 /* Forward (in a training plan the head also makes its gradients; rt_graph_backward(s->g) then does the rest).
  * A non-finite loss is RT_E_NUMERIC, naming the first operation. */
 rt_status rt_step_graph_run(rt_step_graph *s, const rt_batch *b, rt_error *err) RT_NODISCARD;

@@ -15,10 +15,11 @@ typedef struct rt_student {
     rt_optim *optim;
 } rt_student;
 
-/* Allocates; moments are zero, weights too: fill them (rt_weights_init, rt_weights_copy), then rt_student_adopt.
- * decay_all: weight decay on norms and embeddings too. */
-rt_status rt_student_open(rt_student *s, const rt_model_config *c, const rt_precision *p, const rt_optim_config *o, bool decay_all,
-                          rt_error *err) RT_NODISCARD;
+/* Allocates all but the gradients, which have shapes alone: their memory is rt_weights_alloc's or a plan's. Moments are zero, weights
+ * too: fill them (rt_weights_init, rt_weights_copy), then rt_student_adopt. */
+rt_status rt_student_open(rt_student *s, const rt_model_config *c, const rt_precision *p, rt_error *err) RT_NODISCARD;
+/* Once the gradients have their place, for good. decay_all: weight decay on norms and embeddings too. */
+rt_status rt_student_optimizer(rt_student *s, const rt_optim_config *o, bool decay_all, rt_error *err) RT_NODISCARD;
 /* The same shapes and dtypes without memory, for plans that are only measured (rt_graph_sketch). */
 rt_status rt_student_sketch(rt_student *s, const rt_model_config *c, const rt_precision *p, rt_error *err) RT_NODISCARD;
 /* What a student takes, opened or sketched. */

@@ -8,6 +8,7 @@
 #include <retort/text/loader.h>
 #include <retort/train/corpus_set.h>
 #include <retort/train/evaluate.h>
+#include <retort/train/phases.h>
 #include <retort/infer/frozen.h>
 #include <retort/train/start.h>
 
@@ -32,6 +33,7 @@ typedef struct rt_trainer {
     rt_hf *source;  /* its files, until the weights are there */
     json_t *start;  /* what rt_start_json says of them; of a restored run, what was said when it began */
     rt_frozen teacher_files;
+    rt_workspace *space; /* teacher, projections, student and evaluation run one after another */
     rt_forward teacher;
     rt_hf_hash teacher_hash;
     rt_projector *projector;
@@ -50,6 +52,7 @@ typedef struct rt_trainer {
     int64_t step, tokens;           /* optimizer steps done; supervised tokens seen */
     int64_t best_step;
     double best_ce;                 /* of the evaluations; best_step -1: none yet */
+    rt_phases *phases;              /* borrowed; NULL: not measured */
 } rt_trainer;
 
 typedef struct rt_step_report {

@@ -8,8 +8,8 @@
 enum { FORWARD_QUERIES = 32, FORWARD_KEYS = RT_ATTENTION_KEYS, BACKWARD_QUERIES = 64, BACKWARD_KEYS = 256, STRIP = 32 };
 
 typedef struct rt_attention_kernels {
-    void (*forward_f32)(const rt_attention_forward_call_f32 *c, float *workspace);
-    void (*forward_f64)(const rt_attention_forward_call_f64 *c, double *workspace);
+    bool (*forward_f32)(const rt_attention_forward_call_f32 *c, float *workspace);
+    bool (*forward_f64)(const rt_attention_forward_call_f64 *c, double *workspace);
     void (*backward_f32)(const rt_attention_backward_call_f32 *c, float *workspace);
     void (*backward_f64)(const rt_attention_backward_call_f64 *c, double *workspace);
 } rt_attention_kernels;

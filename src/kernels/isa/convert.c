@@ -109,6 +109,7 @@ INLINE bool store_row(store_block *store, uint32_t limit, const float *src, uint
         store(src + i, dst + i);
         overflow_block(src + i, limit, over);
     }
+    if (whole == n) return any_lane(over);
     lanes_tail_f32(src, whole, n, 0, in);
     store(in, out);
     overflow_block(in, limit, over);
@@ -126,6 +127,7 @@ INLINE bool round_row(store_block *store, load_block *load, uint32_t limit, floa
         store(x + i, h);
         load(h, x + i);
     }
+    if (whole == n) return any_lane(over);
     lanes_tail_f32(x, whole, n, 0, in);
     overflow_block(in, limit, over);
     store(in, h);

@@ -2,6 +2,7 @@
 #ifndef T
 #include "kernels/head.h"
 #include "kernels/isa/lanes.h"
+#include <float.h>
 
 /* g(d)/d^2 = 1/2! - d/3! + d^2/4! - ... for |d| < 1/2, to the last bit of the type. */
 INLINE float g_series_f32(float d) {
@@ -45,11 +46,16 @@ INLINE double log_gap_f64(double u) {
     return gap < 0 ? 0 : gap;
 }
 
+/* Below every logit that is a number, so that exp(lowest - m) is 0 and not NaN. */
+static const float lowest_f32 = -FLT_MAX;
+static const double lowest_f64 = -DBL_MAX;
+enum { GROUP = 8 }; /* ids between two looks at the maximum */
+
 #define RT_BODY "kernels/isa/head.c"
 #include "kernels/for_each_type.h"
 
 #define TABLE(t)                                                                                                       \
-    {max_##t,     expsum_##t,  join_max_##t, join_exp_##t,     top_##t,     logits_##t,  kl_##t,           tv_##t,     \
+    {partials_##t, join_max_##t, join_exp_##t,     top_##t,     logits_##t,  kl_##t,           tv_##t,     \
      overlap_##t, jsd_##t,     softmax_grad_##t, kl_grad_##t, kl_both_##t, reverse_grad_##t, tv_grad_##t, jsd_grad_##t}
 extern const rt_head_kernels RT_ISA_NAME(rt_head_table_f32), RT_ISA_NAME(rt_head_table_f64);
 const rt_head_kernels RT_ISA_NAME(rt_head_table_f32) = TABLE(f32), RT_ISA_NAME(rt_head_table_f64) = TABLE(f64);
@@ -59,21 +65,52 @@ const rt_head_kernels RT_ISA_NAME(rt_head_table_f32) = TABLE(f32), RT_ISA_NAME(r
 
 /* --------------------------------------------------------- maxima and log-sum-exps */
 
-static void F(max)(const void *logits, int64_t ids, int64_t rows, void *result) {
-    const T *z = logits;
-    T *m = result;
-    memcpy(m, z, (size_t)rows * sizeof(T));
-    for (int64_t v = 1; v < ids; v++) {
-        z += rows;
-        EACH_BLOCK(n, rows) EACH_LANE(l) m[n + l] = z[n + l] > m[n + l] ? z[n + l] : m[n + l];
+/* Sums of e = exp((z - m) a), and of e^2, over `ids` more ids of 16 rows; those before had the maximum `before`. */
+INLINE void F(exp_group)(const T *z, int64_t ids, int64_t rows, T a, const T *m, const T *before, T *sum, T *squares) {
+    T s[LANES], t[LANES];
+    EACH_LANE(l) {
+        T old = F(exp_below)((before[l] - m[l]) * a);
+        s[l] = sum ? sum[l] * old : 0;
+        t[l] = squares ? squares[l] * (old * old) : 0;
+    }
+    for (int64_t i = 0; i < ids; i++) EACH_LANE(l) {
+        T e = F(exp_below)((z[i * rows + l] - m[l]) * a);
+        s[l] += sum ? e : 0;
+        t[l] += squares ? e * e : 0;
+    }
+    if (sum) EACH_LANE(l) sum[l] = s[l];
+    if (squares) EACH_LANE(l) squares[l] = t[l];
+}
+INLINE void F(max_group)(const T *z, int64_t ids, int64_t rows, T *m) {
+    T top[LANES];
+    EACH_LANE(l) top[l] = m[l];
+    for (int64_t i = 0; i < ids; i++) EACH_LANE(l) top[l] = z[i * rows + l] > top[l] ? z[i * rows + l] : top[l];
+    EACH_LANE(l) m[l] = top[l];
+}
+INLINE void F(partials_group)(const T *z, int64_t ids, const rt_head_partials *p, int64_t n) {
+    T before[LANES], *m = (T *)p->max + n;
+    EACH_LANE(l) before[l] = m[l];
+    F(max_group)(z, ids, p->rows, m);
+    for (int k = 0; k < p->count; k++) {
+        T *sum = p->sum[k] ? (T *)p->sum[k] + n : NULL, *squares = p->squares[k] ? (T *)p->squares[k] + n : NULL, a = (T)p->scale[k];
+        if (!squares) F(exp_group)(z, ids, p->rows, a, m, before, sum, NULL);
+        else if (!sum) F(exp_group)(z, ids, p->rows, a, m, before, NULL, squares);
+        else F(exp_group)(z, ids, p->rows, a, m, before, sum, squares);
     }
 }
-static void F(expsum)(const void *logits, int64_t ids, int64_t rows, double scale, const void *max, void *sum) {
-    const T *z = logits, *m = max, a = (T)scale;
-    T *s = sum;
-    memset(s, 0, (size_t)rows * sizeof(T));
-    for (int64_t v = 0; v < ids; v++, z += rows)
-        EACH_BLOCK(n, rows) EACH_LANE(l) s[n + l] += F(exp)((z[n + l] - m[n + l]) * a);
+/* The maximum grows along the ids and the sums so far are scaled to it: one pass over z. A few ids of all rows at a time, since
+ * ids lie far apart. */
+static void F(partials)(const void *logits, int64_t ids, const rt_head_partials *p) {
+    for (int64_t n = 0; n < p->rows; n++) ((T *)p->max)[n] = F(lowest);
+    for (int k = 0; k < p->count; k++) {
+        if (p->sum[k]) memset(p->sum[k], 0, (size_t)p->rows * sizeof(T));
+        if (p->squares[k]) memset(p->squares[k], 0, (size_t)p->rows * sizeof(T));
+    }
+    const T *z = logits;
+    for (int64_t v = 0; v < ids; v += GROUP, z += GROUP * p->rows) {
+        if (ids - v >= GROUP) EACH_BLOCK(n, p->rows) F(partials_group)(z + n, GROUP, p, n);
+        else EACH_BLOCK(n, p->rows) F(partials_group)(z + n, ids - v, p, n);
+    }
 }
 static void F(join_max)(const void *part, int64_t tiles, int64_t stride, void *max) {
     const T *p = part;
