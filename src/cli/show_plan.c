@@ -44,7 +44,7 @@ static void list_parts(const rt_cost_memory *m, part p[PARTS]) {
                              {"masters", "student: masters, f32", m->masters},
                              {"gradients", "student: gradients, f32", m->gradients},
                              {"moments", "student: moments, f32", m->moments},
-                             {"plans", "activations of all plans, one after another", m->plans},
+                             {"plans", "activations and gradients of all plans, one after another", m->plans},
                              {"outputs", "results that plans leave for each other", m->outputs},
                              {"teacher_pages", "teacher: weights used where they lie, mapped", m->teacher_pages},
                              {"teacher_packed", "teacher: weights packed for the products", m->teacher_packed},
