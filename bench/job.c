@@ -9,7 +9,7 @@
 
 enum { SETS_MAX = 32 };
 
-/* ---------------------------------------------------------------- tokenizer: 256 bytes and pairs of them */
+/* ------------------------------------------------- tokenizer: 256 bytes, pairs of them, pairs with one more */
 
 static int character(int byte, char *out) {
     int32_t c = rt_byte_alphabet_char((uint8_t)byte);
@@ -17,17 +17,22 @@ static int character(int byte, char *out) {
     out[0] = (char)(0xc0 | c >> 6), out[1] = (char)(0x80 | (c & 0x3f)), out[2] = 0;
     return 2;
 }
+/* Id 256 + 256 a + b is token a and byte b, whatever length a has. Returns the text's length. */
+static int token_text(int id, char *out) {
+    if (id < 256) return character(id, out);
+    int n = token_text(id / 256 - 1, out);
+    return n + character(id % 256, out + n);
+}
 static rt_status write_tokenizer(const char *folder, int V, rt_error *err) {
     json_t *vocab = json_object(), *merges = json_array();
-    char path[128], a[8], pair[16];
+    char path[128], left[24], text[32];
     for (int id = 0; id < V; id++) {
-        int n = character(id < 256 ? id : id / 256 - 1, a);
-        snprintf(pair, sizeof pair, "%s", a);
+        token_text(id, text);
         if (id >= 256) {
-            character(id % 256, pair + n);
-            json_array_append_new(merges, json_pack("[ss]", a, pair + n));
+            int n = token_text(id / 256 - 1, left);
+            json_array_append_new(merges, json_pack("[ss]", left, text + n));
         }
-        json_object_set_new(vocab, pair, json_integer(id));
+        json_object_set_new(vocab, text, json_integer(id));
     }
     json_t *tokenizer = json_pack("{s:s, s:{s:s, s:b, s:b}, s:{s:s}, s:{s:s, s:o, s:o}}", "version", "1.0", "pre_tokenizer", "type", "ByteLevel",
                                   "add_prefix_space", 0, "use_regex", 1, "decoder", "type", "ByteLevel", "model", "type", "BPE", "vocab", vocab, "merges", merges);
@@ -66,9 +71,11 @@ static rt_status write_weights(const char *folder, const rt_weights *w, rt_error
     return s;
 }
 /* Deviation 0.02, as Llama is initialised: logits are small, and that is as well, since speed does not depend on them. */
-static rt_status write_teacher(const char *folder, int64_t V, int64_t T, rt_error *err) {
+static rt_status write_teacher(const char *folder, const bench_job_spec *o, rt_error *err) {
     rt_model_config c = rt_model_config_default(rt_arch_find("llama"));
-    c.vocab_size = V, c.hidden_size = 512, c.layers = 8, c.heads = c.kv_heads = 8, c.head_dim = 64, c.ffn_size = 1408, c.max_position = T > 2048 ? T : 2048;
+    int64_t width = o->teacher_width ? o->teacher_width : 512;
+    c.vocab_size = o->V, c.hidden_size = width, c.layers = o->teacher_layers ? o->teacher_layers : 8, c.heads = c.kv_heads = width / 64, c.head_dim = 64;
+    c.ffn_size = width * 11 / 4, c.max_position = o->T > 2048 ? o->T : 2048;
     rt_precision p = rt_precision_teacher(RT_F16, true);
     rt_weights w = {0};
     rt_status s = rt_model_config_check(&c, err);
@@ -107,7 +114,7 @@ static rt_status open_all(bench_job *b, const bench_job_spec *o, rt_error *err) 
     if (!mkdtemp(b->folder)) return rt_fail(err, RT_E_IO, "%s: cannot be made", b->folder);
     RT_TRY(write_tokenizer(b->folder, (int)o->V, err));
     RT_TRY(write_tokens(b->folder, (int32_t)o->V, o->tokens, err));
-    if (o->teacher) RT_TRY(write_teacher(b->folder, o->V, o->T, err));
+    if (o->teacher) RT_TRY(write_teacher(b->folder, o, err));
     RT_TRY(load_job(b, o, err));
     RT_TRY(rt_trainer_open(&b->trainer, &b->job, 0, err));
     return rt_trainer_begin(b->trainer, NULL, NULL, err);

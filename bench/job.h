@@ -8,10 +8,11 @@
 #include <retort/train/trainer.h>
 
 typedef struct bench_job_spec {
-    int64_t V;          /* the tokenizer's size: 256 to 65792 */
+    int64_t V;          /* the tokenizer's size: 256 to 16 million */
     int64_t T, windows; /* of a step */
     int64_t tokens;     /* of the training file */
-    bool teacher;       /* R1's */
+    bool teacher;       /* R1's, or of another width, with as many heads of 64, and of so many layers; 0: R1's */
+    int64_t teacher_width, teacher_layers;
     const char *const *sets, *const *more; /* assignments of the job, NULL-terminated; more may be NULL */
 } bench_job_spec;
 

@@ -59,7 +59,7 @@ rt_status rt_file_map(const char *path, rt_map *out, rt_error *err) {
     *out = (rt_map){0};
     RT_TRY(rt_file_open_regular(path, &d, &size, err));
     void *p = size ? mmap(NULL, (size_t)size, PROT_READ, MAP_PRIVATE, d, 0) : MAP_FAILED;
-    rt_status status = size && p == MAP_FAILED ? rt_fail(err, RT_E_INPUT, "%s: %s", path, strerror(errno)) : RT_OK;
+    rt_status status = size && p == MAP_FAILED ? rt_fail(err, errno == ENOMEM ? RT_E_NOMEM : RT_E_INPUT, "%s: %s", path, strerror(errno)) : RT_OK;
     close(d);
     RT_TRY(status);
     *out = (rt_map){size ? p : (const unsigned char *)"", (size_t)size};

@@ -206,7 +206,9 @@ static json_t *value_json(const rt_option *o, const void *field) {
     switch (o->type) {
     case RT_OPTION_FLAG: return json_boolean(*(const bool *)field);
     case RT_OPTION_INT:
-    case RT_OPTION_BYTES: return json_integer(*(const int64_t *)field);
+    case RT_OPTION_BYTES:
+        if (o->choices && *(const int64_t *)field < 0) return json_string(o->choices[-1 - *(const int64_t *)field]);
+        return json_integer(*(const int64_t *)field);
     case RT_OPTION_REAL: return rt_json_number(*(const double *)field);
     case RT_OPTION_STRING: return json_string(*(const char *const *)field);
     case RT_OPTION_ENUM: return json_string(o->choices[*(const int *)field]);

@@ -29,7 +29,8 @@ static void add_choices(const rt_option *o, char *buffer, size_t size) {
 const char *rt_option_expects(const rt_option *o, char buffer[160]) {
     static const char *const nouns[] = {"true or false", "an integer",        "a size such as 96MiB", "a number",  "a string",
                                         "a name",        "a list of strings", "a list of numbers",    "a mapping", "a list of mappings"};
-    if (o->choices) add_choices(o, buffer, 160);
+    if (o->type == RT_OPTION_BYTES && o->choices) snprintf(buffer, 160, "%s, or %s", nouns[RT_OPTION_BYTES], o->choices[0]);
+    else if (o->choices) add_choices(o, buffer, 160);
     else add_range(o, nouns[o->type], buffer, 160);
     return buffer;
 }
@@ -134,6 +135,7 @@ static outcome parse(const rt_option *o, const char *text, void *field, rt_arena
     case RT_OPTION_FLAG: return parse_flag(text, field) ? FITS : DOES_NOT;
     case RT_OPTION_INT:
     case RT_OPTION_BYTES:
+        if (o->choices && (c = choice(o, text)) >= 0) return *(int64_t *)field = -1 - c, FITS;
         if (!(o->type == RT_OPTION_INT ? parse_int(text, &i) : parse_bytes(text, &i)) || !in_range(o, (double)i)) return DOES_NOT;
         return *(int64_t *)field = i, FITS;
     case RT_OPTION_REAL:

@@ -1,6 +1,6 @@
-/* show_tape.c - `retort show precision`, `show tape`, `show plan`: what a job would compute, in which precision and memory. Nothing runs. */
+/* show_tape.c - `retort show precision`, `show tape`: what a job would compute, and in which precision. Nothing runs, nothing is taken. */
 #include <retort/base/command.h>
-#include <retort/infer/expert_report.h>
+#include <retort/base/threads.h>
 #include <retort/train/trainer.h>
 #include <string.h>
 
@@ -24,7 +24,8 @@ static rt_status with_trainer(rt_context *c, const arguments *a, printer print, 
     rt_trainer *t = NULL;
     rt_buf page = {0};
     RT_TRY(rt_job_load(a->job, a->set.item, a->set.count, &job, err));
-    rt_status s = rt_trainer_open(&t, &job, 0, err);
+    rt_threads_set((int)job.run.threads);
+    rt_status s = rt_trainer_sketch(&t, &job, 0, err);
     if (s == RT_OK && strcmp(a->model, "teacher") == 0 && !job.teacher.path) s = rt_fail(err, RT_E_USAGE, "this job has no teacher");
     if (s == RT_OK) {
         print(a, t, &page);
@@ -73,32 +74,6 @@ static rt_status run_precision(rt_context *c, const void *given, rt_error *err) 
 static void print_tape(const arguments *a, const rt_trainer *t, rt_buf *out) { rt_graph_describe(graph_of(a, t), false, out); }
 static rt_status run_tape(rt_context *c, const void *given, rt_error *err) { return with_trainer(c, given, print_tape, err); }
 
-/* -------------------------------------------------------------------- plan */
-
-static void print_stats(const char *name, const rt_graph *g, rt_buf *out) {
-    rt_graph_stats s = rt_graph_stats_get(g);
-    rt_buf_printf(out, "%-20s %5lld nodes %5lld steps  activations %9.2f MiB, beside the block %7.2f  packed weights %9.2f MiB  scratch a thread %7.2f MiB\n", name, (long long)s.nodes,
-                  (long long)s.steps, (double)s.arena_bytes / 1048576, (double)s.own_bytes / 1048576, (double)s.cache_bytes / 1048576, (double)s.worker_scratch_bytes / 1048576);
-}
-static void print_plan(const arguments *a, const rt_trainer *t, rt_buf *out) {
-    const rt_student *s = &t->student;
-    double block = (double)(s->weights.block_bytes + s->grads.block_bytes + s->m.block_bytes + s->v.block_bytes + s->master.block_bytes);
-    print_start(t, out);
-    rt_buf_printf(out, "activations: one plan after another in a block of %.2f MiB; beside it what outlives a run\n", (double)rt_workspace_bytes(t->space) / 1048576);
-    print_stats("student, training", t->graph.g, out);
-    print_stats("student, evaluation", rt_evaluator_graph(t->evaluator), out);
-    if (t->teacher.g) print_stats("teacher", t->teacher.g, out);
-    if (t->teacher_files.weights.bank) {
-        rt_buf_printf(out, "%-20s ", "teacher's experts");
-        rt_experts_text(&t->teacher_files.weights, out);
-        rt_buf_puts(out, ", in place or packed at first use\n");
-    }
-    rt_buf_printf(out, "%-20s weights, %smoments, masters %9.2f MiB;  %lld rows of vocabulary scores at a time\n\n", "student", s->grads.block ? "gradients, " : "", block / 1048576,
-                  (long long)t->graph.head_rows);
-    rt_graph_describe(graph_of(a, t), true, out);
-}
-static rt_status run_plan(rt_context *c, const void *given, rt_error *err) { return with_trainer(c, given, print_plan, err); }
-
 const rt_command rt_command_show_precision = {
     "show precision", "the dtype of every role of a job", "JOB.yaml [--set KEY=VALUE...]",
     "Weights, activations and accumulators by role, for student, teacher, projector and loss: the policy that training, evaluation\n"
@@ -107,6 +82,3 @@ const rt_command rt_command_show_precision = {
 const rt_command rt_command_show_tape = {
     "show tape", "the operations of a job, one a line", "JOB.yaml [--mode train|eval] [--model student|teacher]",
     "Each line: reference, operation, role, inputs, output shapes, contract (in weight acc out grad), accumulator, kernel.", options, sizeof(arguments), run_tape};
-const rt_command rt_command_show_plan = {
-    "show plan", "memory and the order of work of a job", "JOB.yaml [--mode train|eval] [--model student|teacher]",
-    "Memory first, then the operations, then the planned steps: forward, what is computed again, backward.", options, sizeof(arguments), run_plan};

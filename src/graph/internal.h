@@ -77,7 +77,7 @@ struct rt_graph {
     rt_graph *next; /* of those of the workspace */
     /* caches of packed constant weights, per node */
     void **cache;
-    bool *cache_ready;
+    bool *cache_ready, *cache_granted; /* granted: also in a sketch, where there is no memory */
     int64_t cache_budget, cache_bytes;
     struct rt_fault fault;
     struct rt_profile *profile; /* NULL: off */
@@ -100,6 +100,7 @@ rt_status rt_graph_schedule(rt_graph *g, rt_error *err);
 rt_status rt_graph_place(rt_graph *g, rt_error *err);
 void rt_graph_guard_reset(rt_graph *g);           /* RT_MEMCHECK: before a forward run */
 void rt_graph_guard_check(rt_graph *g, int step); /* RT_MEMCHECK: redzones intact, dead buffers filled with NaN */
+size_t rt_graph_worker_bytes(const rt_graph *g);  /* scratch of one thread */
 rt_status rt_graph_nomem(rt_graph *g, rt_error *err);
 void rt_graph_lay(rt_graph *g, void *memory); /* its buffers lie there from now on */
 /* workspace.c */

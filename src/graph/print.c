@@ -50,7 +50,19 @@ void rt_graph_unreached(const rt_graph *g, void (*fn)(void *, const char *), voi
         if (g->values[i].leaf == RT_LEAF_TRAINED && !g->values[i].live) fn(context, g->values[i].name);
 }
 
+/* Every reader of the leaf has its packed form. */
+static bool stands_in_caches(const rt_graph *g, int leaf) {
+    for (int i = 0; i < g->n_nodes; i++)
+        for (int k = 0; g->used[i] && !g->cache_granted[i] && k < g->nodes[i].op->n_in; k++)
+            if (g->nodes[i].in[k].id == leaf) return false;
+    return true;
+}
 rt_graph_stats rt_graph_stats_get(const rt_graph *g) {
-    return (rt_graph_stats){.nodes = g->n_nodes, .steps = g->n_steps, .arena_bytes = (int64_t)(g->memory_bytes + g->own_bytes), .cache_bytes = g->cache_bytes,
-                            .worker_scratch_bytes = (int64_t)g->worker_scratch, .own_bytes = (int64_t)g->own_bytes, .least_bytes = (int64_t)g->live_bytes};
+    rt_graph_stats s = {.nodes = g->n_nodes, .steps = g->n_steps, .arena_bytes = (int64_t)(g->memory_bytes + g->own_bytes), .cache_bytes = g->cache_bytes,
+                        .worker_scratch_bytes = (int64_t)rt_graph_worker_bytes(g), .own_bytes = (int64_t)g->own_bytes, .least_bytes = (int64_t)g->live_bytes};
+    for (int i = 1; g->planned && i < g->n_values; i++) {
+        const rt_value *v = &g->values[i];
+        if (v->leaf == RT_LEAF_CONSTANT && !v->pieces && !stands_in_caches(g, i)) s.constant_bytes += (int64_t)rt_tensor_bytes(&v->t);
+    }
+    return s;
 }

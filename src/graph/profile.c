@@ -15,9 +15,11 @@ struct rt_profile {
     spent node[];
 };
 
+static _Atomic clockid_t used = CLOCK_MONOTONIC;
+void rt_graph_profile_clock(bool processor) { used = processor ? CLOCK_PROCESS_CPUTIME_ID : CLOCK_MONOTONIC; }
 int64_t rt_profile_now(void) {
     struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    clock_gettime(used, &t);
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 

@@ -10,11 +10,13 @@
 static rt_status grant_caches(rt_graph *g, rt_error *err) {
     g->cache = rt_arena_alloc(&g->arena, (size_t)g->n_nodes * sizeof *g->cache);
     g->cache_ready = rt_arena_alloc(&g->arena, (size_t)g->n_nodes);
-    if (!g->cache || !g->cache_ready) return rt_graph_nomem(g, err);
+    g->cache_granted = rt_arena_alloc(&g->arena, (size_t)g->n_nodes);
+    if (!g->cache || !g->cache_ready || !g->cache_granted) return rt_graph_nomem(g, err);
     for (int i = 0; i < g->n_nodes; i++) {
         int64_t bytes = (int64_t)g->nodes[i].cache;
         if (!g->used[i] || bytes == 0 || (g->cache_budget > 0 && g->cache_bytes + bytes > g->cache_budget)) continue;
         if (!g->sketch && !(g->cache[i] = rt_alloc((size_t)bytes))) return rt_graph_nomem(g, err);
+        g->cache_granted[i] = true;
         g->cache_bytes += bytes;
     }
     return RT_OK;
@@ -26,7 +28,7 @@ static rt_status check_states(const rt_graph *g, rt_error *err) {
     return RT_OK;
 }
 
-static size_t worker_bytes(const rt_graph *g) {
+size_t rt_graph_worker_bytes(const rt_graph *g) {
     size_t tiles = 0;
     for (int t = 0; t < g->n_steps; t++)
         if (g->steps[t].tile_bytes > tiles) tiles = g->steps[t].tile_bytes;
@@ -42,7 +44,7 @@ rt_status rt_graph_plan(rt_graph *g, bool train, rt_error *err) {
     RT_TRY(rt_graph_place(g, err));
     RT_TRY(grant_caches(g, err));
     g->planned = true;
-    return g->sketch ? RT_OK : rt_scratch_reserve(worker_bytes(g), err);
+    return g->sketch ? RT_OK : rt_scratch_reserve(rt_graph_worker_bytes(g), err);
 }
 
 /* -------------------------------------------------------------------- calls */
@@ -272,7 +274,7 @@ static rt_status ready(rt_graph *g, rt_error *err) {
     for (int i = 1; i < g->n_values; i++)
         if (g->values[i].leaf != RT_NOT_LEAF && !g->values[i].t.data && !g->values[i].pieces)
             return rt_fail(err, RT_E_ARG, "%s: input '%s' has no data", g->name, g->values[i].name);
-    return rt_scratch_reserve(worker_bytes(g), err); /* the number of threads may have changed */
+    return rt_scratch_reserve(rt_graph_worker_bytes(g), err); /* the number of threads may have changed */
 }
 
 rt_status rt_graph_forward(rt_graph *g, rt_error *err) {

@@ -45,9 +45,10 @@ void rt_graph_works(const rt_graph *g, void (*fn)(void *, const rt_graph_work *)
         if (n->op->work) n->op->work(g, n, &forward, &backward);
         double again = replays(g, i);
         if (g->used[i]) w.forward = forward;
-        if (g->back[i]) w.backward.flops = backward.flops, w.backward.bytes = backward.bytes + backward.inner;
+        if (g->back[i]) w.backward = (rt_work){.flops = backward.flops, .bytes = backward.bytes + backward.inner, .exps = backward.exps};
         w.backward.flops += again * forward.flops;
         w.backward.bytes += again * (forward.bytes + forward.inner);
+        w.backward.exps += again * forward.exps;
         fn(context, &w);
     }
 }

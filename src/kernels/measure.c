@@ -5,6 +5,7 @@
 #include "kernels/isa.h"
 #include "kernels/isa/peak.h"
 #include "kernels/matmul.h"
+#include "kernels/rows.h"
 #include <retort/base/mem.h>
 #include <retort/base/threads.h>
 #include <string.h>
@@ -13,10 +14,12 @@
 RT_ISA_DECLARE(const rt_peak_kernel, rt_peak_table);
 enum { SAMPLES = 5 };
 
+static bool by_processor;
+void rt_measure_by_processor(bool yes) { by_processor = yes; }
 static double now(void) {
     struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+    clock_gettime(by_processor ? CLOCK_PROCESS_CPUTIME_ID : CLOCK_MONOTONIC, &t);
+    return ((double)t.tv_sec + 1e-9 * (double)t.tv_nsec) / (by_processor ? rt_threads() : 1);
 }
 
 static double median_seconds(void (*run)(void *), void *context) {
@@ -140,6 +143,27 @@ rt_status rt_measure_copy_rate(double *gbytes, rt_error *err) {
     rt_free(memory);
     return RT_OK;
 }
+
+enum { EXP_ROW = 1024, EXP_TASKS = 64, EXP_EACH = 512, REGIONS = 64 };
+static void exp_task(void *context, int64_t task, int worker) {
+    float *row = (float *)context + task * EXP_ROW;
+    (void)worker;
+    for (int i = 0; i < EXP_EACH; i++) rt_rows_f32()->exp(1, row, row, EXP_ROW); /* a fixed point of about 0.16: never far off */
+}
+static void exp_all(void *context) { rt_parallel(EXP_TASKS, exp_task, context); }
+rt_status rt_measure_exp_rate(double *gexps, rt_error *err) {
+    float *rows = rt_zalloc(sizeof(float) * EXP_TASKS * EXP_ROW);
+    if (!rows) return rt_fail(err, RT_E_NOMEM, "out of memory while measuring exponentials");
+    *gexps = (double)EXP_TASKS * EXP_EACH * EXP_ROW / median_seconds(exp_all, rows) * 1e-9;
+    rt_free(rows);
+    return RT_OK;
+}
+
+static void nothing(void *context, int64_t task, int worker) { (void)context, (void)task, (void)worker; }
+static void regions(void *context) {
+    for (int i = 0; i < REGIONS; i++) rt_parallel(2 * rt_threads(), nothing, context);
+}
+double rt_measure_region(void) { return median_seconds(regions, NULL) / REGIONS; }
 
 static void fma_burst(void *context) {
     static _Alignas(64) float sink[8 * 64]; /* its value is of no interest */

@@ -174,6 +174,7 @@ static void work(const rt_graph *g, const rt_node *n, rt_work *forward, rt_work 
     rt_work_operands(g, n, forward, backward);
     forward->flops = 2 * product;
     backward->flops = 5 * product;
+    forward->exps = backward->exps = scores * (double)a->heads;
 }
 
 const rt_op rt_op_attention = {

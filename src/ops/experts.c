@@ -138,6 +138,7 @@ static void work(const rt_graph *g, const rt_node *n, rt_work *forward, rt_work 
     rt_work_gradients(g, n, ~0u, backward);
     forward->bytes += weights + hidden;
     backward->bytes += weights + hidden;
+    forward->exps = backward->exps = (double)(z.pairs * z.F);
     forward->flops = 3 * product;
     backward->flops = product * (1 + 2 * rt_work_wants(g, n, X) + 2 * rt_work_wants(g, n, GATE_UP) + rt_work_wants(g, n, DOWN));
 }

@@ -225,6 +225,7 @@ static void work(const rt_graph *g, const rt_node *n, rt_work *forward, rt_work 
         int products = !a->given[s];
         if (s == RT_HEAD_STUDENT) products += rt_work_wants(g, n, IN_HIDDEN) + rt_work_wants(g, n, IN_WEIGHT);
         forward->flops += products * 2 * (double)a->N * (double)a->vocab * (double)a->D[s];
+        forward->exps += (double)a->N * (double)a->vocab;
         rt_work_values(g, n, (RT_IN(IN_HIDDEN) | RT_IN(IN_WEIGHT) | RT_IN(IN_LOGITS)) << s * IN_SIDE, forward);
     }
     rt_work_gradients(g, n, n->op->diff, forward);

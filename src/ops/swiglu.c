@@ -31,8 +31,13 @@ static void backward(const rt_call *c) {
     rt_parallel((c->in[0].dim[0] + BLOCK - 1) / BLOCK, c->node->prec.acc == RT_F64 ? back_f64 : back_f32, (void *)(uintptr_t)c);
 }
 
+static void work(const rt_graph *g, const rt_node *n, rt_work *forward, rt_work *backward) {
+    rt_work_operands(g, n, forward, backward);
+    forward->exps = backward->exps = (double)rt_tensor_count(rt_infer_in(g, n, 0)) / 2;
+}
+
 const rt_op rt_op_swiglu = {.name = "swiglu", .n_in = 1, .n_out = 1, .row_in = RT_IN(0), .diff = RT_IN(0), .overwrites = RT_IN(0), .saves = RT_IN(0),
-                            .flags = RT_OP_CHEAP, .infer = infer, .work = rt_work_operands, .forward_rows = forward_rows, .forward_columns = forward_columns, .backward = backward};
+                            .flags = RT_OP_CHEAP, .infer = infer, .work = work, .forward_rows = forward_rows, .forward_columns = forward_columns, .backward = backward};
 
 rt_ref rt_swiglu(rt_graph *g, rt_ref gate_up, rt_prec p, const char *role) {
     return rt_graph_add(g, &rt_op_swiglu, role, p, NULL, 0, &gate_up, 1, NULL);

@@ -17,14 +17,17 @@ rt_status rt_windows_make(rt_windows *w, rt_token_view view, int64_t T, bool dis
     return RT_OK;
 }
 
+enum { ARRAYS = 6 };
+static size_t padded_rows(int64_t windows, int64_t T) { return (size_t)(windows * T + 15) / 16 * 16; }
+int64_t rt_batch_bytes(int64_t windows, int64_t T) { return (int64_t)((ARRAYS * padded_rows(windows, T) + 3 * ((size_t)T + 1)) * sizeof(int32_t)); }
+
 rt_status rt_batch_create(rt_batch *b, int64_t windows, int64_t T, rt_error *err) {
-    enum { ARRAYS = 6 };
     *b = (rt_batch){0};
     if (windows < 1 || T < 1 || T > INT32_MAX / windows)
         return rt_fail(err, RT_E_ARG, "a batch of %lld windows of %lld tokens is not possible", (long long)windows,
                        (long long)T);
-    size_t rows = (size_t)(windows * T), padded = (rows + 15) / 16 * 16;
-    int32_t *p = b->block = rt_zalloc((ARRAYS * padded + 3 * ((size_t)T + 1)) * sizeof *p);
+    size_t rows = (size_t)(windows * T), padded = padded_rows(windows, T);
+    int32_t *p = b->block = rt_zalloc((size_t)rt_batch_bytes(windows, T));
     if (!p)
         return rt_fail(err, RT_E_NOMEM, "out of memory for a batch of %lld windows of %lld tokens", (long long)windows,
                        (long long)T);

@@ -1,15 +1,15 @@
 /* corpus_set.c - opening the data of a job. */
+#include "train/corpus_private.h"
 #include <retort/base/file.h>
 #include <retort/io/gguf_model.h>
-#include <retort/train/corpus_set.h>
 #include <retort/infer/frozen.h>
 #include <stdio.h>
 
-static rt_status open_tokenizer(rt_corpus_set *c, const char *given, const char *fallback, const char *chat, rt_error *err) {
-    const char *path = given ? given : fallback && rt_model_has_tokenizer(fallback) ? fallback : NULL;
+rt_status rt_corpus_set_tokenizer(rt_corpus_set *c, const rt_job_data *d, const char *fallback, rt_error *err) {
+    const char *path = d->tokenizer ? d->tokenizer : fallback && rt_model_has_tokenizer(fallback) ? fallback : NULL;
     if (!path) return RT_OK;
     RT_TRY(rt_model_tokenizer(&c->tokenizer, path, err));
-    RT_TRY(rt_chat_open(&c->chat, c->tokenizer, chat, err));
+    RT_TRY(rt_chat_open(&c->chat, c->tokenizer, d->chat_template, err));
     return rt_tokenizer_vocab_make(&c->vocab, c->tokenizer, err);
 }
 
@@ -17,7 +17,7 @@ rt_corpus_options rt_corpus_options_of(const rt_job_data *d, rt_chat *chat) {
     return (rt_corpus_options){.separator = d->separator, .key = d->text_key, .column = d->csv_column, .no_header = !d->csv_header, .chat = chat};
 }
 
-static rt_status load(rt_token_stream **s, rt_corpus_set *c, const rt_job_data *d, const rt_strings *files, rt_error *err) {
+rt_status rt_corpus_set_load(rt_token_stream **s, rt_corpus_set *c, const rt_job_data *d, const rt_strings *files, rt_error *err) {
     rt_corpus_options o = rt_corpus_options_of(d, c->chat);
     return rt_token_stream_load(s, files->item, (int)files->count, &o, c->tokenizer, c->tokenizer ? &c->vocab : NULL, err);
 }
@@ -32,11 +32,14 @@ static rt_status views(rt_corpus_set *c, const rt_job *job, rt_error *err) {
     return rt_token_stream_split(c->train_stream, job->data.valid_fraction, &c->train, &c->valid, err);
 }
 
+rt_status rt_corpus_set_check(const rt_job *job, rt_error *err) {
+    return job->data.train.count > 0 ? RT_OK : rt_fail(err, RT_E_CONFIG, "data.train is not set: there is nothing to train on");
+}
 static rt_status open_all(rt_corpus_set *c, const rt_job *job, const char *dir, rt_error *err) {
-    if (job->data.train.count == 0) return rt_fail(err, RT_E_CONFIG, "data.train is not set: there is nothing to train on");
-    RT_TRY(open_tokenizer(c, job->data.tokenizer, dir, job->data.chat_template, err));
-    RT_TRY(load(&c->train_stream, c, &job->data, &job->data.train, err));
-    if (job->data.valid.count) RT_TRY(load(&c->valid_stream, c, &job->data, &job->data.valid, err));
+    RT_TRY(rt_corpus_set_check(job, err));
+    RT_TRY(rt_corpus_set_tokenizer(c, &job->data, dir, err));
+    RT_TRY(rt_corpus_set_load(&c->train_stream, c, &job->data, &job->data.train, err));
+    if (job->data.valid.count) RT_TRY(rt_corpus_set_load(&c->valid_stream, c, &job->data, &job->data.valid, err));
     RT_TRY(views(c, job, err));
     rt_token_view_hash(&c->train, c->train_hash);
     rt_token_view_hash(&c->valid, c->valid_hash);

@@ -49,12 +49,12 @@ static rt_status open_teacher(rt_evaluator *e, rt_teacher_side *side, rt_error *
 
 static rt_status open_all(rt_evaluator *e, rt_error *err) {
     rt_step_options s = {.name = "student", .windows = e->o.windows, .T = e->o.T, .vocab = e->o.vocab, .trace = e->o.trace, .router = e->o.router,
-                         .states = e->o.states, .terms = e->terms, .head_budget = e->o.head_budget, .head_rows = e->o.head_rows, .space = e->o.space};
+                         .states = e->o.states, .terms = e->terms, .head_budget = e->o.head_budget, .head_rows = e->o.head_rows, .space = e->o.space, .sketch = e->o.sketch};
     RT_TRY(choose_terms(e, &s.n_terms, err));
     RT_TRY(open_teacher(e, &s.teacher, err));
     RT_TRY(rt_step_graph_open(&e->graph, e->o.weights, NULL, e->o.precision, &s, err));
     RT_TRY(rt_measures_open(&e->measures, &e->o.weights->config, &e->graph, e->terms, e->o.trace, err));
-    return rt_batch_create(&e->batch, e->o.windows, e->o.T, err);
+    return e->o.sketch ? RT_OK : rt_batch_create(&e->batch, e->o.windows, e->o.T, err);
 }
 
 rt_status rt_evaluator_open(rt_evaluator **out, const rt_evaluator_options *o, rt_error *err) {
@@ -142,6 +142,10 @@ rt_status rt_evaluator_run(rt_evaluator *e, const rt_windows *w, int64_t limit, 
 
 const rt_measures *rt_evaluator_measures(const rt_evaluator *e) { return &e->measures; }
 const rt_graph *rt_evaluator_graph(const rt_evaluator *e) { return e->graph.g; }
+const rt_graph *rt_evaluator_projection(const rt_evaluator *e, bool fit) {
+    const rt_projection *x = fit ? e->fit : e->projection;
+    return x ? rt_projection_graph(x) : NULL;
+}
 
 /* -------------------------------------------------------------------- JSON */
 

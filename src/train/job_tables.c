@@ -112,6 +112,7 @@ static const rt_option precision[] = {
     RT_OPT_NAME(rt_job_precision, loss, "inherit", router_dtypes, "of losses and logits; inherit: f32, or f64 in an f64 student"),
     RT_OPT_END};
 
+static const char *const memory_limits[] = {"auto", NULL};
 static const rt_option run[] = {
     RT_OPT_STRING(rt_job_run, out, NULL, "directory of the run: log and checkpoints"),
     RT_OPT_INT(rt_job_run, seed, "1", 0, 9e15, "of weights, data order and exploration"),
@@ -123,6 +124,8 @@ static const rt_option run[] = {
     RT_OPT_INT(rt_job_run, stop_after, "0", 0, 1e12, "save and stop after so many steps of the whole run; the schedule is unchanged; 0: never"),
     RT_OPT_BYTES(rt_job_run, head_budget, "96MiB", 1 * MiB, 1024 * GiB, "scratch of the output layer and its losses"),
     RT_OPT_INT(rt_job_run, eval_tokens, "0", 0, 1e15, "tokens per evaluation during training; 0: all of the validation data"),
+    RT_OPT_BYTES(rt_job_run, memory_limit, "auto", 0, 1024 * GiB, "a job that needs more is refused before it begins; auto: what the machine has; 0: no bound",
+                 .choices = memory_limits),
     RT_OPT_FLAG(rt_job_run, recompute, "no", "recompute blocks in the backward pass: less memory, same bits"),
     RT_OPT_FLAG(rt_job_run, trace, "yes", "measure expert coherence; never changes an output bit"),
     RT_OPT_END};

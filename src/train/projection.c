@@ -52,6 +52,7 @@ static rt_status build(rt_projection *x, int64_t budget, rt_error *err) {
     bool factored = x->p->kind == RT_PROJECTOR_FACTORED;
     if (!factored && x->use == RT_PROJECTION_HIDDEN) return RT_OK;
     if (!(x->g = rt_graph_new("projector"))) return rt_fail(err, RT_E_NOMEM, "projector: out of memory");
+    if (x->p->sketch) rt_graph_sketch(x->g);
     rt_graph_workspace(x->g, x->p->space);
     x->hidden = rt_graph_input(x->g, "teacher.hidden", &x->teacher_hidden);
     rt_ref projected = factored ? project(x) : x->hidden;
@@ -67,7 +68,7 @@ rt_status rt_projection_open(rt_projection **out, rt_projector *p, const rt_tens
     rt_projection *x = rt_zalloc(sizeof *x);
     if (!x) return rt_fail(err, RT_E_NOMEM, "projector: out of memory");
     *x = (rt_projection){.p = p, .use = use, .teacher_hidden = *teacher_hidden, .out = teacher_hidden};
-    if (use == RT_PROJECTION_TRAIN && !p->optim) x->use = RT_PROJECTION_HIDDEN;
+    if (use == RT_PROJECTION_TRAIN && !p->trained) x->use = RT_PROJECTION_HIDDEN;
     rt_status s = build(x, budget, err);
     if (s != RT_OK)
         rt_projection_close(x);

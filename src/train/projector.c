@@ -54,6 +54,8 @@ static rt_status allocate(rt_projector *p, bool trained, rt_error *err) {
     size_t bytes = 0, at = 0;
     for (int i = 0; i < RT_PROJECTOR_PARTS; i++)
         for (int k = 0, n = tensors(&p->part[i], trained, t); k < n; k++) bytes += padded(t[k]);
+    p->bytes = bytes;
+    if (p->sketch) return RT_OK;
     if (!(p->block = rt_zalloc(bytes))) return rt_fail(err, RT_E_NOMEM, "projector: out of memory: %zu bytes", bytes);
     for (int i = 0; i < RT_PROJECTOR_PARTS; i++)
         for (int k = 0, n = tensors(&p->part[i], trained, t); k < n; at += padded(t[k++]))
@@ -83,8 +85,9 @@ static rt_status make_parts(rt_projector *p, const rt_optim_config *optimizer, r
     int64_t D_s = p->student_matrix.dim[1], D_t = p->teacher_matrix.dim[1];
     shape(&p->part[RT_PROJECTOR_W], "projector.weight", p->dtype, 2, (int64_t[]){D_s, D_t});
     shape(&p->part[RT_PROJECTOR_B], "projector.bias", p->dtype, 1, (int64_t[]){D_s});
-    RT_TRY(allocate(p, optimizer != NULL, err));
-    if (!optimizer) return RT_OK;
+    p->trained = optimizer != NULL;
+    RT_TRY(allocate(p, p->trained, err));
+    if (!optimizer || p->sketch) return RT_OK;
     rt_optim_param params[] = {optim_param(&p->part[RT_PROJECTOR_W], true),
                                optim_param(&p->part[RT_PROJECTOR_B], false)};
     return rt_optim_create(optimizer, params, RT_PROJECTOR_PARTS, &p->optim, err);
@@ -99,6 +102,7 @@ static rt_status make_cast(rt_projector *p, rt_error *err) {
     rt_ref out =
         rt_cast(p->cast, rt_graph_variable(p->cast, "student.head", &p->student_matrix), p->dtype, "student_head");
     rt_graph_output(p->cast, out);
+    if (p->sketch) rt_graph_sketch(p->cast);
     RT_TRY(rt_graph_plan(p->cast, false, err));
     p->matrix = *rt_graph_value(p->cast, out);
     return RT_OK;
@@ -120,12 +124,13 @@ static rt_status open_factored(rt_projector *p, const rt_projector_options *o, r
     RT_TRY(output_matrix(o->student, "student", o->vocab, &p->student_matrix, err));
     RT_TRY(make_parts(p, o->optimizer, err));
     RT_TRY(make_cast(p, err));
-    return rt_projector_refresh(p, err);
+    return p->sketch ? RT_OK : rt_projector_refresh(p, err);
 }
 
 static rt_status open_into(rt_projector *p, const rt_projector_options *o, rt_error *err) {
     p->kind = o->kind;
     p->vocab = o->vocab;
+    p->sketch = o->sketch;
     p->space = o->space;
     RT_TRY(output_matrix(o->teacher, "teacher", o->vocab, &p->teacher_matrix, err));
     rt_dtype in = o->teacher_precision->act[rt_role_head], weight = p->teacher_matrix.dtype;
@@ -169,11 +174,12 @@ void rt_projector_forget(rt_projector *p) {
 }
 
 int rt_projector_kind_of(const rt_projector *p) { return p->kind; }
-bool rt_projector_trainable(const rt_projector *p) { return p->optim != NULL; }
+bool rt_projector_trainable(const rt_projector *p) { return p->trained; }
 int64_t rt_projector_steps(const rt_projector *p) { return p->optim ? rt_optim_steps(p->optim) : 0; }
 const rt_tensor *rt_projector_matrix(const rt_projector *p) { return &p->matrix; }
 rt_prec rt_projector_prec(const rt_projector *p) {
     return p->kind == RT_PROJECTOR_SHARED ? p->teacher_prec : (rt_prec){p->dtype, p->dtype, RT_F32, RT_F32, RT_F32};
 }
 const rt_tensor *rt_projector_weight(const rt_projector *p) { return &p->part[RT_PROJECTOR_W].value; }
+int64_t rt_projector_bytes(const rt_projector *p) { return (int64_t)p->bytes + (p->cast ? rt_graph_stats_get(p->cast).arena_bytes : 0); }
 const rt_tensor *rt_projector_bias(const rt_projector *p) { return &p->part[RT_PROJECTOR_B].value; }

@@ -21,9 +21,15 @@ typedef struct ridge {
     void *block;
 } ridge;
 
+static size_t ridge_bytes(const rt_projector *p) {
+    size_t s = (size_t)p->student_matrix.dim[1], t = (size_t)p->teacher_matrix.dim[1];
+    return (s * s + t * s + ROWS * (s + t)) * sizeof(double);
+}
+int64_t rt_projector_fit_bytes(const rt_projector *p) { return p->kind == RT_PROJECTOR_SHARED ? 0 : (int64_t)ridge_bytes(p); }
+
 static rt_status allocate(ridge *r, const rt_projector *p, rt_error *err) {
     r->D_s = p->student_matrix.dim[1], r->D_t = p->teacher_matrix.dim[1];
-    size_t s = (size_t)r->D_s, t = (size_t)r->D_t, bytes = (s * s + t * s + ROWS * (s + t)) * sizeof(double);
+    size_t s = (size_t)r->D_s, t = (size_t)r->D_t, bytes = ridge_bytes(p);
     if (!(r->block = rt_zalloc(bytes)))
         return rt_fail(err, RT_E_NOMEM, "projector: out of memory: %zu bytes for its closed-form start", bytes);
     r->gram = r->block;

@@ -22,8 +22,10 @@ struct rt_projector {
     rt_graph *cast;                           /* E_s in the projector's dtype; NULL where nothing is to be converted */
     rt_tensor matrix;                         /* what a head multiplies with: E_t, E_s, or the cast E_s */
     rt_projector_part part[RT_PROJECTOR_PARTS];
-    rt_optim *optim;
+    bool trained, sketch;
+    rt_optim *optim; /* NULL in a sketch */
+    void *block;     /* all arrays of the parts */
+    size_t bytes;    /* of the block, also where a sketch has none */
     rt_workspace *space;
-    void *block; /* all arrays of the parts */
 };
 #endif

@@ -3,6 +3,7 @@
 #include <retort/base/file.h>
 #include <retort/base/threads.h>
 #include <retort/io/checkpoint.h>
+#include <retort/train/cost.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -118,6 +119,18 @@ static rt_status refuse_used(const rt_run_state *r, rt_error *err) {
     return rt_fail(err, RT_E_CONFIG, "%s holds a run already: use --resume, or another --out", r->job->run.out);
 }
 
+/* What keeps the job from being planned is said when it is opened, with its place. */
+static rt_status check_memory(const rt_run_state *r, int64_t head_rows, rt_error *err) {
+    rt_trainer *t;
+    rt_error why = {0};
+    if (r->job->run.memory_limit == 0) return RT_OK;
+    rt_status s = rt_trainer_sketch(&t, r->job, head_rows, &why);
+    if (s != RT_OK) return s == RT_E_NOMEM ? rt_fail(err, s, "%s", why.text) : RT_OK;
+    s = rt_cost_fits(t, head_rows, err);
+    rt_trainer_close(t);
+    return s;
+}
+
 static rt_status run(rt_run_state *r, rt_error *err) {
     char *checkpoint = NULL;
     int64_t keep = 0, head_rows = 0;
@@ -127,7 +140,8 @@ static rt_status run(rt_run_state *r, rt_error *err) {
         rt_status found = rt_resume_find(r, &checkpoint, &keep, &head_rows, err);
         if (found != RT_OK) return rt_free(checkpoint), found;
     }
-    rt_status s = rt_trainer_open(&r->t, r->job, head_rows, err); /* everything is checked before anything is written */
+    rt_status s = check_memory(r, head_rows, err);
+    if (s == RT_OK) s = rt_trainer_open(&r->t, r->job, head_rows, err); /* everything is checked before anything is written */
     if (s == RT_OK) s = rt_dir_make(r->root, err);
     if (s == RT_OK) s = rt_runlog_open(r->log_path, checkpoint ? keep : 0, &r->log, err);
     if (s == RT_OK) s = begin_or_restore(r, checkpoint, err);

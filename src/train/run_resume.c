@@ -15,7 +15,7 @@ static void damaged(void *context, const char *reason) {
 
 /* Keys that a continued run may change: they do not enter any number of the run. */
 static bool may_change(const char *section, const char *key) {
-    static const char *const free_keys[] = {"out", "stop_after", "threads", "keep", "log_every", "save_every", NULL};
+    static const char *const free_keys[] = {"out", "stop_after", "threads", "keep", "log_every", "save_every", "memory_limit", NULL};
     if (strcmp(section, "run") != 0) return false;
     for (int i = 0; free_keys[i]; i++)
         if (strcmp(key, free_keys[i]) == 0) return true;

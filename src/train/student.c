@@ -38,17 +38,38 @@ rt_status rt_student_optimizer(rt_student *s, const rt_optim_config *o, bool dec
     return status;
 }
 
-static rt_status open_all(rt_student *s, const rt_model_config *c, const rt_precision *p, rt_error *err) {
+static rt_status lay_out(rt_student *s, const rt_model_config *c, const rt_precision *p, rt_error *err) {
     for (int r = 0; r < RT_ROLE_COUNT; r++)
         if (p->weight[r] == RT_F64) return rt_fail(err, RT_E_UNSUPPORTED, "precision: a student is not trained in f64, which is the tests' reference");
     s->precision = *p;
     RT_TRY(rt_weights_layout(&s->weights, c, p, err));
-    RT_TRY(rt_weights_alloc(&s->weights, err));
     rt_weights *f32[] = {&s->grads, &s->m, &s->v};
-    for (int i = 0; i < 3; i++) {
-        RT_TRY(rt_weights_like(f32[i], &s->weights, RT_F32, err));
-        if (f32[i] != &s->grads) RT_TRY(rt_weights_alloc(f32[i], err));
+    for (int i = 0; i < 3; i++) RT_TRY(rt_weights_like(f32[i], &s->weights, RT_F32, err));
+    return RT_OK;
+}
+rt_status rt_student_sketch(rt_student *s, const rt_model_config *c, const rt_precision *p, rt_error *err) {
+    *s = (rt_student){0};
+    rt_status status = lay_out(s, c, p, err);
+    if (status != RT_OK) rt_student_close(s);
+    return status;
+}
+
+static int64_t padded(const rt_tensor *t) { return (int64_t)(rt_tensor_bytes(t) + 63) / 64 * 64; }
+rt_student_bytes rt_student_memory(const rt_student *s) {
+    rt_student_bytes b = {0};
+    for (int64_t i = 0; i < s->weights.count; i++) {
+        b.weights += padded(&s->weights.slots[i].t);
+        b.gradients += padded(&s->grads.slots[i].t);
+        b.moments += padded(&s->m.slots[i].t) + padded(&s->v.slots[i].t);
+        if (!own_master(&s->weights.slots[i])) b.masters += padded(&s->grads.slots[i].t); /* f32 of the same shape */
     }
+    return b;
+}
+
+static rt_status open_all(rt_student *s, const rt_model_config *c, const rt_precision *p, rt_error *err) {
+    RT_TRY(lay_out(s, c, p, err));
+    rt_weights *blocks[] = {&s->weights, &s->m, &s->v};
+    for (int i = 0; i < 3; i++) RT_TRY(rt_weights_alloc(blocks[i], err));
     return open_masters(s, err);
 }
 

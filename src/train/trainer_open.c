@@ -30,9 +30,9 @@ static rt_status open_teacher_files(rt_trainer *t, rt_error *err) {
 static rt_status plan_teacher(rt_trainer *t, rt_error *err) {
     const rt_job *job = t->job;
     if (!job->teacher.path) return RT_OK;
-    RT_TRY(rt_hf_content_hash(t->teacher_files.files, &t->teacher_hash, err));
+    if (!t->sketch) RT_TRY(rt_hf_content_hash(t->teacher_files.files, &t->teacher_hash, err));
     rt_forward_options o = {.name = "teacher", .windows = job->data.batch, .T = job->data.sequence_length, .cache_budget = job->teacher.pack_budget,
-                            .cache_panels = job->teacher.cache_panels, .space = t->space};
+                            .cache_panels = job->teacher.cache_panels, .space = t->space, .sketch = t->sketch};
     return rt_forward_open(&t->teacher, &t->teacher_files.weights, &t->teacher_files.precision, &o, err);
 }
 
@@ -95,12 +95,12 @@ static rt_status check_tokenizers(const rt_trainer *t, rt_error *err) {
 
 static rt_status open_projector(rt_trainer *t, rt_error *err) {
     if (!t->job->teacher.path) return RT_OK;
-    RT_TRY(check_tokenizers(t, err));
     rt_optim_config optimizer = rt_job_optim_config(t->job);
     rt_dtype dtype = RT_NONE;
     if (strcmp(t->job->precision.projector, "inherit") != 0) rt_dtype_parse(t->job->precision.projector, &dtype);
     rt_projector_options o = {.kind = t->job->projector.kind, .teacher = &t->teacher_files.weights, .teacher_precision = &t->teacher_files.precision,
-                              .student = &t->student.weights, .dtype = dtype, .vocab = vocabulary(t), .optimizer = &optimizer, .space = t->space};
+                              .student = &t->student.weights, .dtype = dtype, .vocab = vocabulary(t), .optimizer = &optimizer, .space = t->space,
+                              .sketch = t->sketch};
     RT_TRY(rt_projector_open(&t->projector, &o, err));
     bool trains = rt_projector_trainable(t->projector) && t->job->projector.update == RT_PROJECTOR_ALWAYS;
     return rt_projection_open(&t->projection, t->projector, rt_forward_hidden(&t->teacher), trains ? RT_PROJECTION_TRAIN : RT_PROJECTION_HIDDEN,
@@ -123,13 +123,14 @@ static rt_status open_routers(rt_trainer *t, rt_error *err) {
 }
 
 /* A step is one backward pass: its gradients need not outlive it but for the optimizer, and take the place of activations. */
-static bool one_run(const rt_job *job) { return job->data.accumulate == 1; }
+bool rt_job_one_run(const rt_job *job) { return job->data.accumulate == 1; }
 
 static rt_status open_graphs(rt_trainer *t, int64_t head_rows, rt_error *err) {
     const rt_job *job = t->job;
     rt_step_options s = {.name = "student", .windows = job->data.batch, .T = job->data.sequence_length, .vocab = vocabulary(t), .recompute = job->run.recompute,
                          .trace = job->run.trace && t->config.experts > 0, .router = t->router, .states = t->router_states, .terms = t->objective.terms,
-                         .n_terms = t->objective.n_all, .head_budget = job->run.head_budget, .head_rows = head_rows, .train = true, .plan_gradients = one_run(job), .space = t->space};
+                         .n_terms = t->objective.n_all, .head_budget = job->run.head_budget, .head_rows = head_rows, .train = true, .plan_gradients = rt_job_one_run(job), .space = t->space,
+                         .sketch = t->sketch};
     if (t->projector) s.teacher = (rt_teacher_side){rt_projection_hidden(t->projection), rt_projector_matrix(t->projector), rt_projector_prec(t->projector)};
     RT_TRY(rt_step_graph_open(&t->graph, &t->student.weights, &t->student.grads, &t->student.precision, &s, err));
     for (int i = t->objective.n_terms; i < t->objective.n_all; i++) t->graph.term_active[i] = 0;
@@ -138,7 +139,7 @@ static rt_status open_graphs(rt_trainer *t, int64_t head_rows, rt_error *err) {
                               .projector = t->projector, .objective = t->objective.terms, .n_objective = t->objective.n_terms,
                               .windows = job->data.batch, .T = s.T, .vocab = s.vocab, .temperature = t->objective.temperature,
                               .trace = s.trace, .router = t->router, .states = t->router_states, .head_budget = job->run.head_budget,
-                              .head_rows = t->graph.head_rows, .space = t->space};
+                              .head_rows = t->graph.head_rows, .space = t->space, .sketch = t->sketch};
     return rt_evaluator_open(&t->evaluator, &e, err);
 }
 
@@ -152,41 +153,60 @@ static rt_status open_data(rt_trainer *t, rt_error *err) {
 
 static rt_status open_optimizer(rt_trainer *t, rt_error *err) {
     rt_optim_config optimizer = rt_job_optim_config(t->job);
-    if (one_run(t->job)) rt_step_graph_gradients(&t->graph, &t->student.grads);
+    if (rt_job_one_run(t->job)) rt_step_graph_gradients(&t->graph, &t->student.grads);
     return rt_student_optimizer(&t->student, &optimizer, t->job->optimizer.decay_all, err);
 }
 
-static rt_status open_all(rt_trainer *t, int64_t head_rows, rt_error *err) {
+static rt_status open_corpora(rt_trainer *t, rt_error *err) {
+    if (t->sketch) return rt_corpus_set_sketch(&t->data, t->job, tokenizer_home(t), &t->estimate, err);
+    return rt_corpus_set_open(&t->data, t->job, tokenizer_home(t), err);
+}
+static rt_status open_student(rt_trainer *t, rt_error *err) {
     rt_precision p = rt_job_student_precision(t->job);
+    if (t->sketch) return rt_student_sketch(&t->student, &t->config, &p, err);
+    RT_TRY(rt_student_open(&t->student, &t->config, &p, err));
+    return rt_job_one_run(t->job) ? RT_OK : rt_weights_alloc(&t->student.grads, err);
+}
+
+/* What is read, and what is known then. */
+static rt_status open_sources(rt_trainer *t, rt_error *err) {
     RT_TRY(rt_objective_resolve(&t->objective, t->job, err));
     if (t->job->student.from) RT_TRY(rt_model_path(t->job->student.from, &t->from, err));
-    if (!(t->space = rt_workspace_new())) return rt_fail(err, RT_E_NOMEM, "out of memory: trainer");
     RT_TRY(open_teacher_files(t, err));
-    RT_TRY(rt_corpus_set_open(&t->data, t->job, tokenizer_home(t), err));
+    RT_TRY(open_corpora(t, err));
     RT_TRY(student_config(t, err));
+    return t->job->teacher.path ? check_tokenizers(t, err) : RT_OK;
+}
+/* What takes the memory. */
+static rt_status open_plans(rt_trainer *t, int64_t head_rows, rt_error *err) {
+    if (!(t->space = rt_workspace_new())) return rt_fail(err, RT_E_NOMEM, "out of memory: trainer");
     RT_TRY(plan_teacher(t, err));
-    RT_TRY(open_data(t, err));
-    RT_TRY(rt_student_open(&t->student, &t->config, &p, err));
-    if (!one_run(t->job)) RT_TRY(rt_weights_alloc(&t->student.grads, err));
+    if (!t->sketch) RT_TRY(open_data(t, err));
+    RT_TRY(open_student(t, err));
     RT_TRY(open_projector(t, err));
     RT_TRY(open_routers(t, err));
     RT_TRY(open_graphs(t, head_rows, err));
-    return open_optimizer(t, err);
+    return t->sketch ? RT_OK : open_optimizer(t, err);
 }
 
-rt_status rt_trainer_open(rt_trainer **out, const rt_job *job, int64_t head_rows, rt_error *err) {
+static rt_status open_all(rt_trainer **out, const rt_job *job, int64_t head_rows, bool sketch, rt_error *err) {
     rt_trainer *t = *out = rt_zalloc(sizeof *t);
     if (!t) return rt_fail(err, RT_E_NOMEM, "out of memory: trainer");
     t->job = job;
+    t->sketch = sketch;
     t->best_step = -1;
-    rt_status s = open_all(t, head_rows, err);
+    rt_status s = open_sources(t, err);
+    rt_mem_trim(); /* what parsing left over */
+    if (s == RT_OK) s = open_plans(t, head_rows, err);
     if (s != RT_OK) rt_trainer_close(t), *out = NULL;
-    else rt_mem_trim(); /* texts of tokenizers and headers, smaller plans */
+    else if (!sketch) rt_mem_trim(); /* smaller plans */
     return s;
 }
+rt_status rt_trainer_open(rt_trainer **out, const rt_job *job, int64_t head_rows, rt_error *err) { return open_all(out, job, head_rows, false, err); }
+rt_status rt_trainer_sketch(rt_trainer **out, const rt_job *job, int64_t head_rows, rt_error *err) { return open_all(out, job, head_rows, true, err); }
 
-void rt_trainer_close(rt_trainer *t) {
-    if (!t) return;
+/* In the reverse of the order they were opened in; can be opened again. */
+static void close_plans(rt_trainer *t) {
     rt_evaluator_close(t->evaluator);
     rt_measures_close(&t->measures);
     rt_step_graph_close(&t->graph);
@@ -201,6 +221,20 @@ void rt_trainer_close(rt_trainer *t) {
     rt_student_close(&t->student);
     rt_forward_close(&t->teacher);
     rt_workspace_free(t->space);
+    t->space = NULL;
+    t->evaluator = NULL, t->ema = NULL, t->router_states = NULL, t->phi = NULL, t->slow = NULL;
+    t->projection = NULL, t->projector = NULL, t->loader = NULL;
+}
+rt_status rt_trainer_replan(rt_trainer *t, const rt_job *job, int64_t head_rows, rt_error *err) {
+    close_plans(t);
+    t->job = job;
+    RT_TRY(rt_objective_resolve(&t->objective, job, err));
+    return open_plans(t, head_rows, err);
+}
+
+void rt_trainer_close(rt_trainer *t) {
+    if (!t) return;
+    close_plans(t);
     rt_frozen_close(&t->teacher_files);
     rt_corpus_set_close(&t->data);
     rt_hf_close(t->source);

@@ -33,7 +33,7 @@ typedef struct rt_sections {
 typedef enum rt_option_type {
     RT_OPTION_FLAG,     /* bool */
     RT_OPTION_INT,      /* int64_t */
-    RT_OPTION_BYTES,    /* int64_t */
+    RT_OPTION_BYTES,    /* int64_t; word i of `choices` is -1 - i */
     RT_OPTION_REAL,     /* double, finite */
     RT_OPTION_STRING,   /* const char *, NULL unless set or defaulted; `choices` may restrict it */
     RT_OPTION_ENUM,     /* int, index into `choices` */

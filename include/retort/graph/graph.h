@@ -80,9 +80,11 @@ const char *rt_graph_error(const rt_graph *g);
 const rt_tensor *rt_graph_value(const rt_graph *g, rt_ref r);    /* shape at once; data after planning */
 const rt_tensor *rt_graph_gradient(const rt_graph *g, rt_ref r); /* data NULL where there is none */
 typedef struct rt_graph_stats {
-    int64_t nodes, steps, arena_bytes, cache_bytes, worker_scratch_bytes;
-    int64_t own_bytes;  /* of arena_bytes, those that no workspace shares; without one: 0 */
-    int64_t least_bytes; /* most bytes that live at one step: no placement makes arena_bytes smaller */
+    int64_t nodes, steps, arena_bytes, cache_bytes;
+    int64_t worker_scratch_bytes; /* of one thread, tiles of chains included */
+    int64_t own_bytes;            /* of arena_bytes, those that no workspace shares; without one: 0 */
+    int64_t least_bytes;          /* most bytes that live at one step: no placement makes arena_bytes smaller */
+    int64_t constant_bytes;       /* constant weights that are read where they lie in every run: no granted cache stands for them */
 } rt_graph_stats;
 rt_graph_stats rt_graph_stats_get(const rt_graph *g);
 /* One line a leaf and a node: role, operation, shapes, contract, kernel; the same for training and evaluation. With schedule:
@@ -94,6 +96,8 @@ typedef struct rt_graph_cost {
     double forward, backward; /* backward: with what recomputation runs again */
 } rt_graph_cost;
 rt_status rt_graph_profile(rt_graph *g, bool on, rt_error *err) RT_NODISCARD;
+/* Of all profiles: processor seconds of the process instead. With one thread they say what a node costs, whoever shares the machine. */
+void rt_graph_profile_clock(bool processor);
 void rt_graph_costs(const rt_graph *g, void (*fn)(void *context, const rt_graph_cost *c), void *context);
 /* What an operation has to do at least, from the shapes alone; nothing is computed, so a sketch has it too.
  * Time of its own limit: the longer of flops / product rate and bytes / copy rate. */
@@ -101,6 +105,7 @@ typedef struct rt_work {
     double flops; /* of its products, two a multiply-add; loops over rows have none */
     double bytes; /* of what it reads and writes, each value and gradient once, as stored */
     double inner; /* further ones, of values that live inside one chain of rows only: they stay in a core's cache */
+    double exps;  /* exponentials: what a loop over rows takes its time for, where there are any */
 } rt_work;
 typedef struct rt_graph_work {
     const char *role, *op;

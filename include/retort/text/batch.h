@@ -36,6 +36,7 @@ typedef struct rt_batch {
 } rt_batch;
 /* RT_E_ARG: windows or T < 1, or windows * T >= 2^31. */
 rt_status rt_batch_create(rt_batch *b, int64_t windows, int64_t T, rt_error *err) RT_NODISCARD;
+int64_t rt_batch_bytes(int64_t windows, int64_t T); /* of its one allocation */
 void rt_batch_free(rt_batch *b); /* an all-zero batch is fine */
 /* Fills the batch with windows index[0, n), the rest with padding; n <= b->windows, b->T == w->T. No allocation. */
 void rt_batch_fill(rt_batch *b, const rt_windows *w, const int64_t *index, int64_t n);

@@ -23,6 +23,7 @@ typedef struct rt_evaluator_options {
     const rt_router *router;
     const rt_router_state *states;
     int64_t head_budget, head_rows;
+    bool sketch;                     /* no memory for plans and batch: only to be measured */
     rt_workspace *space;             /* the teacher's; NULL: memory of its own */
 } rt_evaluator_options;
 
@@ -48,4 +49,6 @@ json_t *rt_evaluator_json(const rt_evaluator *e, const rt_evaluation *v);
 /* Of the last run: the objective's terms, then the metrics. */
 const rt_measures *rt_evaluator_measures(const rt_evaluator *e);
 const rt_graph *rt_evaluator_graph(const rt_evaluator *e);
+/* Of the teacher's states through the projector, and of how well it fits them; NULL where nothing is computed. */
+const rt_graph *rt_evaluator_projection(const rt_evaluator *e, bool fit);
 #endif

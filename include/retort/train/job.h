@@ -80,9 +80,11 @@ typedef struct rt_job_precision {
     const char *embedding, *attention, *norm, *router, *expert, *residual, *head, *projector, *loss; /* a dtype or "inherit" */
 } rt_job_precision;
 
+enum { RT_MEMORY_AUTO = -1 }; /* what the machine has */
 typedef struct rt_job_run {
     const char *out;
     int64_t seed, eval_every, save_every, log_every, keep, threads, stop_after, head_budget, eval_tokens;
+    int64_t memory_limit; /* bytes; RT_MEMORY_AUTO; 0: whatever the job takes */
     bool recompute, trace;
 } rt_job_run;
 

@@ -37,6 +37,7 @@ typedef struct rt_projector_options {
     rt_dtype dtype;                   /* of W and b; RT_NONE: the dtype of the teacher's hidden states */
     int64_t vocab;                    /* V: rows of the matrices beyond it are padding */
     const rt_optim_config *optimizer; /* factored; NULL: for evaluation only, no masters and moments */
+    bool sketch;                      /* no memory, and none in its projections: only to be measured (rt_graph_sketch) */
     rt_workspace *space;             /* of its plans (rt_projection_open); NULL: memory of their own */
 } rt_projector_options;
 
@@ -65,6 +66,9 @@ rt_prec rt_projector_prec(const rt_projector *p);
 /* W and b as they are computed with; data NULL with shared. */
 const rt_tensor *rt_projector_weight(const rt_projector *p);
 const rt_tensor *rt_projector_bias(const rt_projector *p);
+int64_t rt_projector_bytes(const rt_projector *p); /* W, b, what belongs to them, and the cast E_s; 0 with shared */
+/* What rt_projector_fit takes while it runs; 0 with shared. */
+int64_t rt_projector_fit_bytes(const rt_projector *p);
 
 /* A safetensors file: projector.weight, projector.bias, and, where there is an optimizer, .master, .m, .v of each, and
  * the steps. `projector` is an rt_projector: the signature is rt_checkpoint_file's. With shared there is nothing to

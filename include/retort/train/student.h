@@ -20,6 +20,13 @@ typedef struct rt_student {
 rt_status rt_student_open(rt_student *s, const rt_model_config *c, const rt_precision *p, rt_error *err) RT_NODISCARD;
 /* Once the gradients have their place, for good. decay_all: weight decay on norms and embeddings too. */
 rt_status rt_student_optimizer(rt_student *s, const rt_optim_config *o, bool decay_all, rt_error *err) RT_NODISCARD;
+/* The same shapes and dtypes without memory, for plans that are only measured (rt_graph_sketch). */
+rt_status rt_student_sketch(rt_student *s, const rt_model_config *c, const rt_precision *p, rt_error *err) RT_NODISCARD;
+/* What a student takes, opened or sketched. */
+typedef struct rt_student_bytes {
+    int64_t weights, masters, gradients, moments;
+} rt_student_bytes;
+rt_student_bytes rt_student_memory(const rt_student *s);
 void rt_student_close(rt_student *s); /* an all-zero one is fine */
 void rt_student_start(rt_student *s, uint64_t seed); /* random, the masters first: half weights are their roundings */
 void rt_student_adopt(rt_student *s);               /* masters from the weights, after those were filled */

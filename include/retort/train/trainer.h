@@ -24,6 +24,8 @@ typedef struct rt_objective {
 
 typedef struct rt_trainer {
     const rt_job *job;
+    bool sketch;                 /* planned, without memory: it can be measured and described, nothing else */
+    rt_corpus_estimate estimate; /* of a sketch: its data, which is not opened */
     rt_model_config config;
     rt_objective objective;
     rt_corpus_set data;
@@ -62,6 +64,10 @@ typedef struct rt_step_report {
 
 /* Everything is opened, checked and planned, nothing is computed. head_rows 0: from the budget. The job is borrowed. */
 rt_status rt_trainer_open(rt_trainer **out, const rt_job *job, int64_t head_rows, rt_error *err) RT_NODISCARD;
+/* The same plans without their memory: no weight is allocated or read, no data beyond a look at its size, nothing is computed. */
+rt_status rt_trainer_sketch(rt_trainer **out, const rt_job *job, int64_t head_rows, rt_error *err) RT_NODISCARD;
+/* A sketch's plans again for a job that differs in sizes of data, of plans or of the run only; files stay open. */
+rt_status rt_trainer_replan(rt_trainer *sketch, const rt_job *job, int64_t head_rows, rt_error *err) RT_NODISCARD;
 void rt_trainer_close(rt_trainer *t); /* NULL is fine */
 /* Step 0: the weights a run begins with (start.h); once, by rt_trainer_begin if by nobody before. */
 rt_status rt_trainer_start(rt_trainer *t, rt_error *err) RT_NODISCARD;
