@@ -136,6 +136,7 @@ static rt_status place_tiles(rt_graph *g, int t, const lives *life, rt_error *er
         }
     }
     for (int i = 1; i < s->count; i++) g->handed[s->first + i] = takes_columns(g, s, t, i);
+    for (int i = 0; i < count; i++) b[i].from -= g->handed[s->first + b[i].from]; /* written while the maker still reads what it makes it of */
     s->tile_bytes = rt_graph_pack(b, count);
     for (int i = 0; i < count; i++) *b[i].tile = b[i].at;
     rt_free(b);

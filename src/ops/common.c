@@ -11,7 +11,9 @@ rt_status rt_infer_contract(rt_graph *g, rt_node *n) {
 }
 
 void rt_call_overflow(const rt_call *c, const rt_tensor *t) {
-    rt_call_fail(c, RT_E_NUMERIC, "%s overflow: a finite value is beyond the largest %s", rt_dtype_name(t->dtype), rt_dtype_name(t->dtype));
+    bool rounded = t->dtype == RT_F32 && rt_dtype_is_half(c->node->prec.out); /* inside a chain: f32, but rounded */
+    const char *name = rt_dtype_name(rounded ? c->node->prec.out : t->dtype);
+    rt_call_fail(c, RT_E_NUMERIC, "%s overflow: a finite value is beyond the largest %s", name, name);
 }
 
 enum { BLOCK = 1 << 15 };
