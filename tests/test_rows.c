@@ -46,6 +46,35 @@ static void exp_is_within_1_01_ulp(void) {
     rt_free(x), rt_free(y);
 }
 
+/* silu over all that f32 can hold: at most 4 ulp where the exponential is finite, no more than -2^-120 lost beyond, and what is no number or
+ * has no limit stays so. */
+static void check_silu(float g, const char *level) {
+    float a, one = 1, dg, du;
+    rt_rows_f32()->swiglu(&g, &one, &a, 1);
+    rt_rows_f32()->swiglu_backward(&g, &one, &one, &dg, &du, 1, false);
+    double x = (double)g, want = x / (1 + exp(-x)), slope = (1 + x / (1 + exp(x))) / (1 + exp(-x));
+    bool within = isnan(g) || g == -INFINITY ? isnan(a) && isnan(dg) && isnan(du)
+                  : isinf(g)                 ? a == g && du == g
+                  : g < -88.7f               ? fabs((double)a - want) < 0x1p-120 && fabs((double)du - want) < 0x1p-120 && fabs((double)dg - slope) < 0x1p-110
+                                             : ulps(a, want) <= 4 && ulps(du, want) <= 4 && fabs((double)dg - slope) < 1e-6;
+    RT_CHECK(within, "%s: silu(%a) = %a, %a, slope %a", level, (double)g, (double)a, (double)du, (double)dg);
+}
+static void silu_is_sound_everywhere(void) {
+    static const float edges[] = {0, -0.0f, 0x1p-149f, -0x1p-149f, -64, 88.72283f, -88.72283f, -88.722846f, -89, -90, -1e30f, -FLT_MAX, FLT_MAX, INFINITY,
+                                  -INFINITY, NAN};
+    uint32_t odd[] = {0x7f800001, 0xff800001, 0x7fffffff, 0xffffffff}; /* NaNs with a payload */
+    EACH_LEVEL(l) {
+        for (int i = 0; i < COUNT(edges); i++) check_silu(edges[i], levels[l]);
+        for (int i = 0; i < COUNT(odd); i++) {
+            float g;
+            memcpy(&g, &odd[i], sizeof g);
+            check_silu(g, levels[l]);
+        }
+        for (float g = -100; g < 100; g += 0.0137f) check_silu(g, levels[l]);
+    }
+    rt_isa_force(NULL);
+}
+
 #define RT_BODY "test_rows.c"
 #include "kernels/for_each_type.h"
 #else
@@ -246,6 +275,7 @@ static void levels_are_forced_and_refused(void) {
 RT_SUITE(rows) {
     RT_TEST(levels_are_forced_and_refused);
     RT_TEST(exp_is_within_1_01_ulp);
+    RT_TEST(silu_is_sound_everywhere);
     RT_TEST(equal_the_formulas_f32);
     RT_TEST(equal_the_formulas_f64);
     RT_TEST(places_do_not_matter_f32);

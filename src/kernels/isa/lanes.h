@@ -36,8 +36,8 @@ INLINE double fma_f64(double a, double b, double c) {
 /* exp for f32: x = n ln2 + r, |r| <= ln2/2; exp r by the polynomial of Cephes' expf (Moshier); 2^n by adding n to the
  * exponent. At most 1.01 ulp. 0 below -87.3 (the true value nears the subnormals), infinite above 88.72283, NaN stays
  * NaN. */
-INLINE float exp_in_range_f32(float x) { /* -87.3 <= x <= 88.72283 */
-    const float shift = 0x1.8p23f;       /* adding it rounds to an integer */
+/* 2^k exp x by `shift` = 1.5 2^23 + k, the addition of which rounds to an integer and leaves n + k in the low bits. */
+INLINE float exp_scaled_f32(float x, float shift) {
     union {
         float f;
         uint32_t u;
@@ -54,6 +54,7 @@ INLINE float exp_in_range_f32(float x) { /* -87.3 <= x <= 88.72283 */
     y.u += n.u << 23;
     return y.f;
 }
+INLINE float exp_in_range_f32(float x) { return exp_scaled_f32(x, 0x1.8p23f); } /* -87.3 <= x <= 88.72283 */
 INLINE float exp_f32(float x) {
     const float lowest = -87.3f, highest = 88.72283f;
     float y = exp_in_range_f32(x < lowest ? lowest : x > highest ? highest : x);
@@ -61,6 +62,22 @@ INLINE float exp_f32(float x) {
 }
 /* The same values for x <= 0 (unspecified for x > 88). */
 INLINE float exp_below_f32(float x) { return x < -87.3f ? 0.0f : exp_in_range_f32(x); }
+/* 1 + exp x, which a logistic function divides by: infinite above 88.72283; of a NaN it is some number, so the numerator must carry NaN on. The
+ * polynomial makes half of exp x, so that what is out of range becomes infinite in the last addition, without a selection; below -64 the sum is 1
+ * anyhow. The bounds are those of the bits: as integers with a sign positive numbers come in their order, without one negative ones do. */
+INLINE float one_plus_exp_f32(float x) {
+    union {
+        float f;
+        uint32_t u;
+        int32_t i;
+    } b = {x};
+    const int32_t most = 0x42b20000;       /* 89 */
+    const uint32_t least = 0xc2800000;     /* -64 */
+    b.i = b.i < most ? b.i : most;
+    b.u = b.u < least ? b.u : least;
+    return fma_f32(exp_scaled_f32(b.f, 0x1.8p23f - 1), 2.0f, 1.0f);
+}
+INLINE double one_plus_exp_f64(double x) { return 1 + exp(x); }
 INLINE double exp_f64(double x) { return exp(x); }
 INLINE double exp_below_f64(double x) { return exp(x); }
 

@@ -138,7 +138,7 @@ static void F(rms_backward)(const T *x, const T *w, T r, const T *dy, T *dx, T *
 
 /* --------------------------------------------------------------- SwiGLU */
 
-INLINE void F(swiglu_block)(const T *g, const T *u, T *a) { EACH_LANE(l) a[l] = g[l] / (1 + F(exp)(-g[l])) * u[l]; }
+INLINE void F(swiglu_block)(const T *g, const T *u, T *a) { EACH_LANE(l) a[l] = g[l] / F(one_plus_exp)(-g[l]) * u[l]; }
 static void F(swiglu)(const T *g, const T *u, T *a, int64_t n) {
     int64_t whole = whole_blocks(n);
     T tg[LANES], tu[LANES];
@@ -152,7 +152,7 @@ static void F(swiglu)(const T *g, const T *u, T *a, int64_t n) {
 /* sigma = 1/(1+e^-g), silu = g sigma, silu' = sigma (1 + g (1 - sigma)). */
 INLINE void F(swiglu_back_block)(const T *g, const T *u, const T *da, T *dg, T *du) {
     EACH_LANE(l) {
-        T sigma = 1 / (1 + F(exp)(-g[l])), d = da[l];
+        T sigma = 1 / F(one_plus_exp)(-g[l]), d = da[l];
         T slope = sigma * F(fma)(g[l], 1 - sigma, 1), silu = g[l] * sigma;
         dg[l] = d * u[l] * slope;
         du[l] = d * silu;
@@ -177,7 +177,7 @@ static void F(swiglu_backward)(const T *g, const T *u, const T *da, T *dg, T *du
 
 INLINE void F(expert_back_block)(T *g, T *u, const T *da, const T *w, T *aw, T *dot) {
     EACH_LANE(l) {
-        T sigma = 1 / (1 + F(exp)(-g[l])), silu = g[l] * sigma, a = silu * u[l], d = da[l];
+        T sigma = 1 / F(one_plus_exp)(-g[l]), silu = g[l] * sigma, a = silu * u[l], d = da[l];
         dot[l] = F(fma)(a, d, dot[l]);
         aw[l] = w[l] * a;
         d *= w[l];
