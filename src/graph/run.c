@@ -159,11 +159,12 @@ struct rt_next {
 };
 int64_t rt_call_parts(const rt_call *c) { return c->next->call.node->parts; }
 int64_t rt_call_unit(const rt_call *c) { return c->next->call.node->unit; }
-void rt_call_hand_on(const rt_call *c, const rt_columns_made *made) {
+bool rt_call_hand_on(const rt_call *c, const rt_columns_made *made) {
     const struct rt_next *next = c->next;
     int64_t since = next->g->profile ? rt_profile_now() : 0;
-    next->call.node->op->forward_columns(&next->call, made);
+    bool overflow = next->call.node->op->forward_columns(&next->call, made);
     if (next->g->profile) rt_profile_move(next->g, next->maker, next->taker, since);
+    return overflow;
 }
 
 typedef struct tile {

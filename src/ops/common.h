@@ -10,6 +10,7 @@
 #include "kernels/contract.h"
 #include "kernels/convert.h"
 #include "kernels/matmul.h"
+#include "kernels/rounded.h"
 #include "kernels/rows.h"
 #include <string.h>
 
@@ -64,6 +65,12 @@ static inline bool F(rt_store)(const rt_call *c, const rt_tensor *t, const T *fr
     if (t->dtype != RT_T || t->dtype == c->node->prec.out) return from != to && F(rt_rows_store)(t->dtype, from, to, n);
     if (from != to) memcpy(to, from, (size_t)n * sizeof(T));
     return F(rt_round)(c->node->prec.out, to, n);
+}
+/* Rounds the columns of all parts in place. */
+static inline bool F(rt_columns_round)(const rt_columns_made *made, int64_t parts) {
+    bool overflow = false;
+    for (int64_t r = made->r0; r < made->r1; r++) overflow |= F(rt_round)(made->dtype, (T *)made->x + (r - made->r0) * made->ld, parts * made->n);
+    return overflow;
 }
 /* Where to put rows r0.. of the output; rt_tile_done rounds them into place if need be. */
 static inline T *F(rt_tile_out)(const rt_tensor *t, int64_t r0, int64_t n, char **s) {

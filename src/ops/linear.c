@@ -214,7 +214,7 @@ static void F(store_rows)(const F(rows_call) * t) {
     }
     if (overflow) rt_call_overflow(t->c, out);
 }
-/* Blocks with the same columns of each part, a few rows of them rounded and handed on while they are in the first cache. */
+/* Blocks with the same columns of each part, handed on a few rows at a time: what the taker does with them is done in the first cache. */
 static void F(hand_rows_on)(const F(rows_call) * t) {
     const rt_tensor *out = &t->c->out[0];
     int64_t parts = rt_call_parts(t->c), unit = rt_call_unit(t->c), width = out->dim[1] / parts, step = RT_TILE_COLUMNS / (parts * unit) * unit;
@@ -223,9 +223,8 @@ static void F(hand_rows_on)(const F(rows_call) * t) {
         int64_t n = width - c0 < step ? width - c0 : step;
         for (int64_t p = 0; p < parts; p++) F(block)(t, p * width + c0, n, t->y + p * n, COLUMNS_LD);
         for (RT_HOT_ROWS(r, 0, t->n)) {
-            rt_columns_made made = {t->y + r * COLUMNS_LD, COLUMNS_LD, t->r0 + r, t->r0 + rt_hot_end(r, t->n), c0, n};
-            for (int64_t i = r; i < rt_hot_end(r, t->n); i++) overflow |= F(rt_round)(t->c->node->prec.out, t->y + i * COLUMNS_LD, parts * n);
-            rt_call_hand_on(t->c, &made);
+            rt_columns_made made = {t->y + r * COLUMNS_LD, t->c->node->prec.out, COLUMNS_LD, t->r0 + r, t->r0 + rt_hot_end(r, t->n), c0, n};
+            overflow |= rt_call_hand_on(t->c, &made);
         }
     }
     if (overflow) rt_call_overflow(t->c, out);

@@ -11,7 +11,7 @@
 #include <string.h>
 
 enum { X, POSITION, COS, SIN };
-enum { BLOCK = 64 }; /* rows of a backward task */
+enum { BLOCK = 64, LANES = 16 }; /* rows of a backward task; what the rounding kernel goes by */
 
 typedef struct rope_attr {
     int64_t heads, head_dim;
@@ -24,6 +24,12 @@ static int64_t table_row(const rt_call *c, int64_t n) {
     rt_call_fail(c, RT_E_ARG, "position %d of row %lld is outside the tables, which have %lld rows", (int)p, (long long)n,
                  (long long)c->in[COS].dim[0]);
     return -1;
+}
+
+/* How many of `count` heads' worth of columns are heads, the first of which is `head`. */
+static int64_t heads_among(const rt_call *c, int64_t head, int64_t count) {
+    int64_t left = RT_ATTR(rope_attr, c)->heads - head;
+    return left < 0 ? 0 : left < count ? left : count;
 }
 
 #define RT_BODY "ops/rope.c"
@@ -58,7 +64,31 @@ static void forward_rows(const rt_call *c, int64_t r0, int64_t r1, int worker) {
     for (RT_HOT_ROWS(r, r0, r1)) RT_BY_TYPE(c, rotate_rows, c, r, rt_hot_end(r, r1), worker);
 }
 
-static void forward_columns(const rt_call *c, const rt_columns_made *made) { RT_BY_TYPE(c, rotate_columns, c, made); }
+/* In one pass, where what is taken is stored as the half type that it is of. */
+static bool one_pass(const rt_call *c, const rt_columns_made *made) {
+    return rt_dtype_is_half(made->dtype) && c->out[0].dtype == made->dtype && RT_ATTR(rope_attr, c)->head_dim % (2 * LANES) == 0;
+}
+/* Of one row: the heads among the columns, then what is no head. */
+static unsigned rotate_rounded(const rt_call *c, const rt_columns_made *made, int64_t row) {
+    int64_t d = RT_ATTR(rope_attr, c)->head_dim, heads = heads_among(c, made->c0 / d, made->n / d), p = table_row(c, row);
+    if (p < 0) return 0;
+    const float *x = (const float *)made->x + (row - made->r0) * made->ld;
+    const float *cosine = (const float *)c->in[COS].data + p * d / 2, *sine = (const float *)c->in[SIN].data + p * d / 2;
+    rt_f16 *y = (rt_f16 *)rt_row_ptr(&c->out[0], row) + made->c0; /* both half types have two bytes */
+    unsigned over = rt_rounded(made->dtype)->rope(x, cosine, sine, d / 2, heads, y);
+    if (rt_rows_store_f32(made->dtype, x + heads * d, y + heads * d, made->n - heads * d)) over |= RT_OVER_TAKEN;
+    return over;
+}
+static bool columns_rounded(const rt_call *c, const rt_columns_made *made) {
+    unsigned over = 0;
+    for (int64_t r = made->r0; r < made->r1; r++) over |= rotate_rounded(c, made, r);
+    if (over & RT_OVER_MADE) rt_call_overflow(c, &c->out[0]);
+    return over & RT_OVER_TAKEN;
+}
+static bool forward_columns(const rt_call *c, const rt_columns_made *made) {
+    if (one_pass(c, made)) return columns_rounded(c, made);
+    return RT_BY_TYPE(c, rotate_columns, c, made);
+}
 
 static void backward_block(void *context, int64_t block, int worker) {
     const rt_call *c = context;
@@ -99,21 +129,22 @@ rt_ref rt_rope(rt_graph *g, rt_ref x, rt_ref position, rt_ref cos, rt_ref sin, i
 /* Turns heads of one row in place, the first of which is `head`: direction 1 forward, -1 back. */
 static void F(rotate)(const rt_call *c, int64_t row, int64_t head, int64_t count, T direction, T *y) {
     const rope_attr *a = RT_ATTR(rope_attr, c);
-    int64_t p = table_row(c, row), half = a->head_dim / 2, heads = a->heads - head < count ? a->heads - head : count;
+    int64_t p = table_row(c, row), half = a->head_dim / 2, heads = heads_among(c, head, count);
     if (p < 0) return;
     const T *cosine = (const T *)c->in[COS].data + p * half, *sine = (const T *)c->in[SIN].data + p * half;
     for (int64_t h = 0; h < heads; h++) F(rt_rows)()->rope(y + h * a->head_dim, cosine, sine, half, direction);
 }
-static void F(rotate_columns)(const rt_call *c, const rt_columns_made *made) {
+static bool F(rotate_columns)(const rt_call *c, const rt_columns_made *made) {
     const rt_tensor *y = &c->out[0];
     int64_t d = RT_ATTR(rope_attr, c)->head_dim;
-    bool overflow = false;
+    bool overflow = false, taken = F(rt_columns_round)(made, 1);
     for (int64_t r = made->r0; r < made->r1; r++) {
         T *x = (T *)made->x + (r - made->r0) * made->ld;
         F(rotate)(c, r, made->c0 / d, made->n / d, 1, x);
         overflow |= F(rt_store)(c, y, x, (char *)rt_row_ptr(y, r) + (size_t)made->c0 * rt_dtype_size(y->dtype), made->n);
     }
     if (overflow) rt_call_overflow(c, y);
+    return taken;
 }
 
 static void F(rotate_rows)(const rt_call *c, int64_t r0, int64_t r1, int worker) {

@@ -26,7 +26,23 @@ static rt_status infer(rt_graph *g, rt_node *n) {
 static void forward_rows(const rt_call *c, int64_t r0, int64_t r1, int worker) {
     for (RT_HOT_ROWS(r, r0, r1)) RT_BY_TYPE(c, rows, c, r, rt_hot_end(r, r1), worker);
 }
-static void forward_columns(const rt_call *c, const rt_columns_made *made) { RT_BY_TYPE(c, columns, c, made); }
+/* In one pass, where what is taken and what is made are of one half type and stay in f32. */
+static bool one_pass(const rt_call *c, const rt_columns_made *made) {
+    return rt_dtype_is_half(made->dtype) && c->node->prec.out == made->dtype && c->out[0].dtype == RT_F32 && made->n % LANES == 0;
+}
+static bool columns_rounded(const rt_call *c, const rt_columns_made *made) {
+    unsigned over = 0;
+    for (int64_t r = made->r0; r < made->r1; r++) {
+        const float *x = (const float *)made->x + (r - made->r0) * made->ld;
+        over |= rt_rounded(made->dtype)->swiglu(x, x + made->n, (float *)rt_row_ptr(&c->out[0], r) + made->c0, made->n);
+    }
+    if (over & RT_OVER_MADE) rt_call_overflow(c, &c->out[0]);
+    return over & RT_OVER_TAKEN;
+}
+static bool forward_columns(const rt_call *c, const rt_columns_made *made) {
+    if (one_pass(c, made)) return columns_rounded(c, made);
+    return RT_BY_TYPE(c, columns, c, made);
+}
 static void backward(const rt_call *c) {
     rt_parallel((c->in[0].dim[0] + BLOCK - 1) / BLOCK, c->node->prec.acc == RT_F64 ? back_f64 : back_f32, (void *)(uintptr_t)c);
 }
@@ -51,9 +67,9 @@ static void F(rows)(const rt_call *c, int64_t r0, int64_t r1, int worker) {
     for (int64_t i = 0; i < n; i++) F(rt_rows)()->swiglu(x + 2 * i * width, x + (2 * i + 1) * width, y + i * width, width);
     F(rt_tile_done)(c, &c->out[0], r0, n, y);
 }
-static void F(columns)(const rt_call *c, const rt_columns_made *made) {
+static bool F(columns)(const rt_call *c, const rt_columns_made *made) {
     const rt_tensor *y = &c->out[0];
-    bool overflow = false;
+    bool overflow = false, taken = F(rt_columns_round)(made, 2);
     for (int64_t r = made->r0; r < made->r1; r++) {
         T *x = (T *)made->x + (r - made->r0) * made->ld;
         void *to = (char *)rt_row_ptr(y, r) + (size_t)made->c0 * rt_dtype_size(y->dtype);
@@ -62,6 +78,7 @@ static void F(columns)(const rt_call *c, const rt_columns_made *made) {
         overflow |= F(rt_store)(c, y, a, to, made->n);
     }
     if (overflow) rt_call_overflow(c, y);
+    return taken;
 }
 static void F(back)(void *context, int64_t task, int worker) {
     const rt_call *c = context;

@@ -30,10 +30,12 @@ typedef struct rt_call {
     struct rt_fault *fault;
 } rt_call;
 
-/* Rows [r0, r1) of a value, columns [c0, c0 + n) of each of its parts, in the compute type but rounded as the value is. Parts lie side
- * by side: element (r, p, j) at x[(r - r0) * ld + p * n + j]. They may be overwritten. */
+/* Rows [r0, r1) of a value of type `dtype`, columns [c0, c0 + n) of each of its parts, in the compute type and not rounded yet: who takes them
+ * rounds them to `dtype` first, in the same pass where it can. Parts lie side by side: element (r, p, j) at x[(r - r0) * ld + p * n + j]. They may be
+ * overwritten. */
 typedef struct rt_columns_made {
     void *x;
+    rt_dtype dtype;
     int64_t ld, r0, r1, c0, n;
 } rt_columns_made;
 
@@ -62,8 +64,9 @@ struct rt_op {
      * Chains of such operations run tile by tile; the bits of a row must not depend on r0, r1. */
     void (*forward_rows)(const rt_call *c, int64_t r0, int64_t r1, int worker);
     /* Optional, where a column of the outputs needs only the same column of input 0 (of each part of it): these columns of all
-     * outputs, at once when the operation before in the chain has made them. The same bits as forward_rows. Takes no scratch. */
-    void (*forward_columns)(const rt_call *c, const rt_columns_made *made);
+     * outputs, at once when the operation before in the chain has made them. The same bits as forward_rows. Takes no scratch. True: of what it
+     * took a finite value became infinite by rounding, which the maker reports. */
+    bool (*forward_columns)(const rt_call *c, const rt_columns_made *made);
     /* Or: the whole, which calls rt_parallel itself. An operation may have both; infer then chooses (rt_node.few). */
     void (*forward)(const rt_call *c);
     void (*backward)(const rt_call *c); /* the whole; calls rt_parallel itself; NULL where nothing is differentiable */
@@ -124,6 +127,6 @@ void rt_call_fail(const rt_call *c, rt_status s, const char *format, ...) RT_PRI
 /* Of an operation with RT_OP_COLUMNS and `next`: the next one's parts and unit; and its forward_columns, for a few rows at a time. */
 int64_t rt_call_parts(const rt_call *c);
 int64_t rt_call_unit(const rt_call *c);
-void rt_call_hand_on(const rt_call *c, const rt_columns_made *made);
+bool rt_call_hand_on(const rt_call *c, const rt_columns_made *made);
 #define RT_ATTR(type, call) ((const type *)(call)->node->attr)
 #endif
