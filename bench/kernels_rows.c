@@ -32,9 +32,7 @@ static void F(row_logsumexp)(const F(row) * r) { r->w[0] = r->k->logsumexp(r->x,
 static void F(row_rms)(const F(row) * r) { r->k->rms(r->x, r->w, (T)1e-5, r->z, LENGTH); }
 static void F(row_rms_backward)(const F(row) * r) { r->k->rms_backward(r->x, r->w, (T)1.5, r->y, r->z, NULL, LENGTH); }
 static void F(row_swiglu)(const F(row) * r) { r->k->swiglu(r->x, r->y, r->z, LENGTH); }
-static void F(row_rope)(const F(row) * r) {
-    for (int64_t h = 0; h < LENGTH; h += 2 * HALF_HEAD) r->k->rope(r->z + h, r->w, r->w + HALF_HEAD, HALF_HEAD, 1);
-}
+static void F(row_rope)(const F(row) * r) { r->k->rope(r->z, r->w, r->w + HALF_HEAD, HALF_HEAD, LENGTH / (2 * HALF_HEAD), 1); }
 static void F(row_trace)(const F(row) * r) { /* as many rows as a task has, at once */
     double *sum = (double *)(r->w + LENGTH);
     F(rt_trace_rows)(r->x, r->w, r->w, 4, LENGTH / 4, sum, sum + LENGTH / 4);

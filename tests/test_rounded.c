@@ -40,7 +40,7 @@ static unsigned rope_by_passes(rt_dtype t, const rows *r, uint16_t *y) {
     float x[N];
     memcpy(x, r->x, sizeof x);
     unsigned over = rt_round_rows(t, x, N) ? RT_OVER_TAKEN : 0;
-    for (int h = 0; h < HEADS; h++) rt_rows_f32()->rope(x + h * 2 * HALF, r->c, r->s, HALF, 1);
+    rt_rows_f32()->rope(x, r->c, r->s, HALF, HEADS, 1);
     return over | (rt_rows_store_f32(t, x, y, N) ? RT_OVER_MADE : 0);
 }
 static void compare(rt_dtype t, const rows *r, const char *level, const char *what) {

@@ -195,15 +195,21 @@ static void F(check_rope)(const F(rt_row_kernels) * k, F(rows) * r, int64_t half
     F(fill)(r);
     memcpy(x, r->x, sizeof x);
     for (int64_t i = 0; i < half; i++) c[i] = (T)cos(0.3 * (double)i), s[i] = (T)sin(0.3 * (double)i);
-    k->rope(x, c, s, half, 1);
+    k->rope(x, c, s, half, 1, 1);
     bool good = true;
     for (int64_t i = 0; i < half; i++) {
         double a = (double)r->x[i], b = (double)r->x[half + i], cs = cos(0.3 * (double)i), sn = sin(0.3 * (double)i);
         good &= F(near)(x[i], a * cs - b * sn, fabs(a) + fabs(b)) &&
                 F(near)(x[half + i], b * cs + a * sn, fabs(a) + fabs(b));
     }
-    k->rope(x, c, s, half, -1); /* and back */
+    k->rope(x, c, s, half, 1, -1); /* and back */
     for (int64_t i = 0; i < 2 * half; i++) good &= F(near)(x[i], (double)r->x[i], 4);
+    int64_t width = half ? 2 * half : 1, heads = LONGEST / width; /* together as one by one */
+    T apart[LONGEST];
+    memcpy(x, r->x, sizeof x), memcpy(apart, r->x, sizeof apart);
+    k->rope(x, c, s, half, heads, 1);
+    for (int64_t h = 0; h < heads; h++) k->rope(apart + h * width, c, s, half, 1, 1);
+    good &= memcmp(x, apart, sizeof x) == 0;
     RT_CHECK(good, "%s: rope, half %ld", level, (long)half);
 }
 

@@ -29,9 +29,9 @@ typedef struct F(rt_row_kernels) {
     T (*rms)(const T *x, const T *w, T eps, T *y, int64_t n);
     /* dx += r w dy - x r^3/n sum(w dy x);  dw += dy x r.  dw or dx may be NULL. */
     void (*rms_backward)(const T *x, const T *w, T r, const T *dy, T *dx, T *dw, int64_t n);
-    /* Rotates one head in the "halves" layout, in place: (x[i], x[half+i]) by the angle with cosine c[i], sine
-     * dir*s[i]; dir = 1 forward, -1 back (which is also the gradient). */
-    void (*rope)(T *x, const T *c, const T *s, int64_t half, T dir);
+    /* Rotates the heads of a row in the "halves" layout, in place: (x[i], x[half+i]) of each by the angle with cosine c[i],
+     * sine dir*s[i]; dir = 1 forward, -1 back (which is also the gradient). */
+    void (*rope)(T *x, const T *c, const T *s, int64_t half, int64_t heads, T dir);
     void (*swiglu)(const T *g, const T *u, T *a, int64_t n); /* a = silu(g) u  (=) */
     /* dg (+)= da u silu'(g);  du (+)= da silu(g).  Without `add`, dg may be g and du may be u (=). */
     void (*swiglu_backward)(const T *g, const T *u, const T *da, T *dg, T *du, int64_t n, bool add);

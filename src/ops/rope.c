@@ -132,7 +132,7 @@ static void F(rotate)(const rt_call *c, int64_t row, int64_t head, int64_t count
     int64_t p = table_row(c, row), half = a->head_dim / 2, heads = heads_among(c, head, count);
     if (p < 0) return;
     const T *cosine = (const T *)c->in[COS].data + p * half, *sine = (const T *)c->in[SIN].data + p * half;
-    for (int64_t h = 0; h < heads; h++) F(rt_rows)()->rope(y + h * a->head_dim, cosine, sine, half, direction);
+    F(rt_rows)()->rope(y, cosine, sine, half, heads, direction);
 }
 static bool F(rotate_columns)(const rt_call *c, const rt_columns_made *made) {
     const rt_tensor *y = &c->out[0];

@@ -54,14 +54,26 @@ static void F(scale)(T a, const T *x, T *y, int64_t n) {
     for (int64_t i = 0; i < n; i++) y[i] = a * x[i];
 }
 
-static void F(rope)(T *x, const T *c, const T *s, int64_t half, T dir) {
-    T *a = x, *b = x + half;
-#pragma omp simd
-    for (int64_t i = 0; i < half; i++) {
-        T p = a[i], q = b[i], sine = dir * s[i];
-        a[i] = p * c[i] - q * sine;
-        b[i] = q * c[i] + p * sine;
+INLINE void F(rope_block)(T *a, T *b, const T *c, const T *s) {
+    EACH_LANE(l) {
+        T p = a[l], q = b[l];
+        a[l] = p * c[l] - q * s[l];
+        b[l] = q * c[l] + p * s[l];
     }
+}
+static void F(rope)(T *x, const T *c, const T *s, int64_t half, int64_t heads, T dir) {
+    int64_t whole = whole_blocks(half), end = 2 * half * heads;
+    for (int64_t i = 0; i < whole; i += LANES) {
+        T cosine[LANES], sine[LANES]; /* in registers for all heads */
+        EACH_LANE(l) cosine[l] = c[i + l], sine[l] = dir * s[i + l];
+        for (int64_t j = i; j < end; j += 2 * half) F(rope_block)(x + j, x + j + half, cosine, sine);
+    }
+    for (int64_t h = 0; h < end; h += 2 * half)
+        for (int64_t i = whole; i < half; i++) {
+            T p = x[h + i], q = x[h + half + i], sine = dir * s[i];
+            x[h + i] = p * c[i] - q * sine;
+            x[h + half + i] = q * c[i] + p * sine;
+        }
 }
 
 /* --------------------------------------------------------------- exp and softmax */
