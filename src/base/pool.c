@@ -8,6 +8,7 @@
 #include <linux/futex.h>
 #include <omp.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <sys/syscall.h>
@@ -34,6 +35,10 @@ static void pause_briefly(void) {
 #if defined __x86_64__
     __builtin_ia32_pause();
 #endif
+}
+void rt_pool_relax(int *tries) {
+    if ((*tries)++ < SPINS) pause_briefly();
+    else sched_yield();
 }
 static void sleep_while(_Atomic uint32_t *word, uint32_t value) { syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, NULL, NULL, 0); }
 static void wake(_Atomic uint32_t *word) { syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, MAX_THREADS, NULL, NULL, 0); }
