@@ -2,7 +2,7 @@
  *
  * Every thread walks through the steps in order, taking tasks from each until none is left, and goes on to the next without waiting for
  * the others. There a task waits until the rows it reads are written: usually long ago, since tasks are taken in order. Without this, two threads
- * lose 1 to 4 % of a teacher's forward pass at the ends of its steps, and more beside other programs (docs/log.md).
+ * lose 0.5 to 4 % of a teacher's forward pass at the ends of its steps, and more beside other programs (docs/log.md).
  *
  * A thread enters step t when step t-2 is complete: so at most two steps run at a time, and memory has to outlive its last reader by one.
  * A thread waits only for tasks that another has taken and runs, so there is always one that goes on. */
@@ -40,7 +40,7 @@ static bool reads_by_rows(const rt_graph *g, const rt_node *n, const rt_step *s)
     return true;
 }
 bool rt_flows(const rt_graph *g, int t) {
-    if (t < 1 || t >= g->n_forward) return false;
+    if (g->no_chains || t < 1 || t >= g->n_forward) return false;
     const rt_step *s = &g->steps[t], *before = s - 1;
     int64_t rows = g->nodes[g->order[s->first]].rows;
     if (!rt_step_has_tasks(g, s) || !rt_step_has_tasks(g, before) || rows < SMALLEST || rows != g->nodes[g->order[before->first]].rows) return false;
