@@ -67,25 +67,34 @@ rt_status rt_flow_plan(rt_graph *g, rt_error *err) {
  * are waited for, and that after it. */
 static atomic_int *unwritten(const flow *f, int t) { return f->g->unwritten[t % SLOTS]; }
 
-static void wait_for_rows(const flow *f, int t, rt_rows r) {
+static bool written(const flow *f, int t, rt_rows r) {
     const atomic_int *left = unwritten(f, t);
-    int tries = 0;
     for (int64_t b = r.from / BLOCK; b < blocks(r.to); b++)
-        while (atomic_load(&left[b]) > 0) rt_pool_relax(&tries);
+        if (atomic_load(&left[b]) > 0) return false;
+    return true;
 }
 static void count_rows(const flow *f, int t, rt_rows r, int by) {
     atomic_int *left = unwritten(f, t);
     for (int64_t b = r.from / BLOCK; b < blocks(r.to); b++) atomic_fetch_add(&left[b], by);
 }
 
-/* --------------------------------------------------------------------- walk */
+/* --------------------------------------------------------------------- waits */
 
 static rt_chain *chain_of(flow *f, int t) { return &f->chain[t % 2]; }
-static void wait_until_complete(const flow *f, int t) {
-    const struct rt_flow_step *s = &f->g->flow[t];
+static bool is_open(const flow *f, int t) { return atomic_load(&f->g->flow[t].opened) == OPEN; }
+static bool is_prepared(const flow *f, int t) { return atomic_load(&f->g->flow[t].prepared) >= f->g->flow[t].prepares; }
+static bool is_complete(const flow *f, int t) { return is_open(f, t) && atomic_load(&f->g->flow[t].done) >= f->g->flow[t].tasks; }
+
+static void wait_until(bool (*holds)(const flow *, int t), const flow *f, int t) {
     int tries = 0;
-    while (atomic_load(&s->opened) != OPEN || atomic_load(&s->done) < s->tasks) rt_pool_relax(&tries);
+    for (uint32_t seen = rt_pool_news(); !holds(f, t); seen = rt_pool_news()) rt_pool_await(seen, &tries);
 }
+static void wait_for_rows(const flow *f, int t, rt_rows r) {
+    int tries = 0;
+    for (uint32_t seen = rt_pool_news(); !written(f, t, r); seen = rt_pool_news()) rt_pool_await(seen, &tries);
+}
+
+/* --------------------------------------------------------------------- walk */
 
 static void open_step(flow *f, int t) {
     struct rt_flow_step *s = &f->g->flow[t];
@@ -95,33 +104,34 @@ static void open_step(flow *f, int t) {
     s->tasks = rt_chain_tasks(ch);
     for (int64_t i = 0; i < s->tasks; i++) count_rows(f, t, rt_chain_task_rows(ch, i).writes, 1);
     atomic_store(&s->opened, OPEN);
+    rt_pool_announce();
 }
 /* The first thread to come opens it. */
 static void enter(flow *f, int t) {
     struct rt_flow_step *s = &f->g->flow[t];
-    int expected = CLOSED, tries = 0;
-    if (t - 2 >= f->from) wait_until_complete(f, t - 2);
+    int expected = CLOSED;
+    if (t - 2 >= f->from) wait_until(is_complete, f, t - 2);
     if (atomic_compare_exchange_strong(&s->opened, &expected, OPENING)) open_step(f, t);
-    while (atomic_load(&s->opened) != OPEN) rt_pool_relax(&tries);
+    wait_until(is_open, f, t);
 }
 
 static void prepare(flow *f, int t, int worker) {
     struct rt_flow_step *s = &f->g->flow[t];
     for (int64_t i; (i = atomic_fetch_add(&s->next_prepare, 1)) < s->prepares;) {
         rt_chain_prepare(chain_of(f, t), i, worker);
-        atomic_fetch_add(&s->prepared, 1);
+        if (atomic_fetch_add(&s->prepared, 1) + 1 == s->prepares) rt_pool_announce();
     }
 }
 /* After a failure what is left is counted as done, and nothing is computed. */
 static void run_task(flow *f, int t, int64_t task, int worker) {
     struct rt_flow_step *s = &f->g->flow[t];
     rt_task_rows rows = rt_chain_task_rows(chain_of(f, t), task);
-    int tries = 0;
-    while (atomic_load(&s->prepared) < s->prepares) rt_pool_relax(&tries);
+    wait_until(is_prepared, f, t);
     if (t > f->from) wait_for_rows(f, t - 1, rows.reads);
     if (!atomic_load(&f->g->fault.taken)) rt_chain_task(chain_of(f, t), task, worker);
     count_rows(f, t, rows.writes, -1);
     atomic_fetch_add(&s->done, 1);
+    rt_pool_announce();
 }
 
 typedef struct walkers {
