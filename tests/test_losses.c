@@ -252,6 +252,42 @@ static void never_negative(void) {
     CU_ASSERT(positive > 200);
 }
 
+/* The largest ids against a scan of each row by itself, on all levels: few different logits, so that ties are many; rows without a
+ * number and rows of -inf. */
+enum { TOP_IDS = 700, TOP_ROWS = 96, TOP_COUNT = 48 };
+static void scan_top(const float *z, int64_t n, int32_t *want) {
+    for (int k = 0; k < RT_HEAD_TOP; k++) {
+        want[k] = -1;
+        for (int v = 0; v < TOP_IDS; v++) {
+            bool taken = false;
+            for (int j = 0; j < k; j++) taken |= want[j] == v;
+            if (!taken && z[v * TOP_ROWS + n] > (want[k] < 0 ? -INFINITY : z[want[k] * TOP_ROWS + n])) want[k] = v;
+        }
+    }
+}
+static void largest_ids(void) {
+    static float z[TOP_IDS * TOP_ROWS];
+    const char *level[] = {NULL, "v3", "v2"};
+    rt_rng r = rt_rng_make(7, "top", 0);
+    for (int i = 0; i < TOP_IDS * TOP_ROWS; i++) {
+        double x = rt_rng_uniform(r, (uint64_t)i);
+        z[i] = x < 0.01 ? NAN : x < 0.3 ? -INFINITY : (float)(int)(300 * x * (double)(i / TOP_ROWS) / TOP_IDS);
+        if (i % TOP_ROWS == 5) z[i] = -INFINITY;
+        if (i % TOP_ROWS == 6 && i > 3 * TOP_ROWS) z[i] = NAN;
+    }
+    for (int i = 0; i < 3; i++) {
+        int32_t top[RT_HEAD_TOP * TOP_ROWS], want[RT_HEAD_TOP];
+        if (!rt_isa_force(level[i])) continue;
+        rt_head_kernels_of(RT_F32)->top(z, TOP_IDS, TOP_ROWS, TOP_COUNT, top);
+        for (int n = 0; n < TOP_COUNT; n++) {
+            scan_top(z, n, want);
+            for (int k = 0; k < RT_HEAD_TOP; k++)
+                RT_CHECK(top[k * TOP_ROWS + n] == want[k], "row %d, place %d: id %d, expected %d", n, k, (int)top[k * TOP_ROWS + n], (int)want[k]);
+        }
+    }
+    rt_isa_force(NULL);
+}
+
 RT_SUITE(losses) {
     RT_TEST(names);
     RT_TEST(small_f64);
@@ -260,4 +296,5 @@ RT_SUITE(losses) {
     RT_TEST(calibration);
     RT_TEST(identities);
     RT_TEST(never_negative);
+    RT_TEST(largest_ids);
 }

@@ -1,7 +1,7 @@
 /* head.c - the vocabulary kernels of one ISA level. See kernels/head.h for the formulas, lanes.h for the technique. */
 #ifndef T
 #include "kernels/head.h"
-#include "kernels/isa/lanes.h"
+#include "kernels/isa/vector.h"
 #include <float.h>
 
 /* g(d)/d^2 = 1/2! - d/3! + d^2/4! - ... for |d| < 1/2, to the last bit of the type. */
@@ -49,7 +49,10 @@ INLINE double log_gap_f64(double u) {
 /* Below every logit that is a number, so that exp(lowest - m) is 0 and not NaN. */
 static const float lowest_f32 = -FLT_MAX;
 static const double lowest_f64 = -DBL_MAX;
-enum { GROUP = 8 }; /* ids between two looks at the maximum */
+enum {
+    GROUP = 8,  /* ids between two looks at the maximum */
+    AHEAD = 16, /* ids from the one asked for to the one looked at */
+};
 
 #define RT_BODY "kernels/isa/head.c"
 #include "kernels/for_each_type.h"
@@ -130,32 +133,38 @@ static void F(join_exp)(const void *part_max, const void *part_sum, int64_t tile
     memcpy(sum, total, sizeof total);
 }
 
-static void F(insert)(T z, int32_t id, int64_t n, T best[][RT_HEAD_TOP_ROWS], int32_t *top, int64_t rows) {
-    int k = RT_HEAD_TOP - 1;
-    for (; k > 0 && z > best[k - 1][n]; k--) {
-        best[k][n] = best[k - 1][n];
-        top[k * rows + n] = top[(k - 1) * rows + n];
+/* The logits of one id go among the best of 16 rows, before those they are strictly greater than, so that ties go to the lower id.
+ * No lane branches: best[k] becomes its upper neighbour, the new one, or stays. */
+INLINE void F(insert)(const T *z, int32_t id, T best[][RT_HEAD_TOP_ROWS], int32_t top[][RT_HEAD_TOP_ROWS]) {
+    for (int k = RT_HEAD_TOP - 1; k > 0; k--) EACH_LANE(l) {
+        T x = z[l] > best[k][l] ? z[l] : best[k][l];
+        int32_t i = z[l] > best[k][l] ? id : top[k][l];
+        top[k][l] = z[l] > best[k - 1][l] ? top[k - 1][l] : i;
+        best[k][l] = z[l] > best[k - 1][l] ? best[k - 1][l] : x;
     }
-    best[k][n] = z;
-    top[k * rows + n] = id;
+    EACH_LANE(l) {
+        top[0][l] = z[l] > best[0][l] ? id : top[0][l];
+        best[0][l] = z[l] > best[0][l] ? z[l] : best[0][l];
+    }
 }
-/* Some line of `count` rows holds a number above the least of its row's best: rare, so that this is nearly all the work. */
-INLINE bool F(any_above)(const T *z, const T *least, int64_t count) {
-    int32_t above[LANES] = {0}, any = 0;
-    EACH_BLOCK(n, count) EACH_LANE(l) above[l] |= z[n + l] > least[n + l];
-    for (int l = 0; l < LANES; l++) any |= above[l];
-    return any != 0;
+/* Some of 16 rows holds a number above the least of its best: rare, so that this is nearly all the work. */
+INLINE bool F(any_above)(const T *z, const T *least) {
+    bool any = false;
+    for (int l = 0; l < LANES; l += VECTOR_BYTES / (int)sizeof(T)) any |= F(vec_any_above)(*(const F(vec_at) *)(z + l), *(const F(vec_at) *)(least + l));
+    return any;
 }
+/* The ids lie far apart, so several cache lines of each are looked at, and asked for ahead: the processor does not foresee them. */
 static void F(top)(const void *logits, int64_t ids, int64_t rows, int64_t count, int32_t *top) {
     const T *z = logits;
     T best[RT_HEAD_TOP][RT_HEAD_TOP_ROWS];
+    int32_t id[RT_HEAD_TOP][RT_HEAD_TOP_ROWS];
     for (int k = 0; k < RT_HEAD_TOP; k++)
-        for (int64_t n = 0; n < count; n++) best[k][n] = -INFINITY, top[k * rows + n] = -1;
-    for (int64_t v = 0; v < ids; v++, z += rows) {
-        if (!F(any_above)(z, best[RT_HEAD_TOP - 1], count)) continue;
-        for (int64_t n = 0; n < count; n++)
-            if (z[n] > best[RT_HEAD_TOP - 1][n]) F(insert)(z[n], (int32_t)v, n, best, top, rows);
+        for (int n = 0; n < RT_HEAD_TOP_ROWS; n++) best[k][n] = -INFINITY, id[k][n] = -1;
+    for (int64_t v = 0; v < ids; v++, z += rows) EACH_BLOCK(n, count) {
+        if (v + AHEAD < ids) __builtin_prefetch(z + n + AHEAD * rows);
+        if (F(any_above)(z + n, best[RT_HEAD_TOP - 1] + n)) F(insert)(z + n, (int32_t)v, (void *)&best[0][n], (void *)&id[0][n]);
     }
+    for (int k = 0; k < RT_HEAD_TOP; k++) memcpy(top + k * rows, id[k], (size_t)count * sizeof(int32_t));
 }
 
 /* ------------------------------------------------------------------------ elements */
