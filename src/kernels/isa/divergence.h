@@ -52,8 +52,8 @@ typedef struct mixture_f64 {
     double log, rise;
 } mixture_f64;
 
-/* For -1 < u <= 0. 1 + u = 2^k (1 + z); log(1+z) = z - gap, gap = z^2 (1/2 - z P(z)), by the polynomial of Cephes' logf (Moshier) on
- * [sqrt(1/2), sqrt(2)); G = u (z + k ln2) + (z - u + k ln2) - (1+u) gap, where z - u and k are 0 near u = 0. */
+/* For u > -1. 1 + u = 2^k (1 + z); log(1+z) = z - gap, gap = z^2 (1/2 - z P(z)), by the polynomial of Cephes' logf (Moshier) on
+ * [sqrt(1/2), sqrt(2)); G = u y + (y - u) - (1+u) gap, y = z + k ln2, where y - u is 0 near u = 0. */
 INLINE mixture_f32 mixture_of_f32(float u) {
     union {
         float f;
@@ -72,8 +72,8 @@ INLINE mixture_f32 mixture_of_f32(float u) {
     p = fma_f32(p, z, -2.4999993993e-1f);
     p = fma_f32(p, z, 3.3333331174e-1f);
     float gap = z * z * fma_f32(-z, p, 0.5f);
-    float more = fma_f32((float)k, 0.69314718056f * 0x1p-23f, z - u), line = u + more;
-    return (mixture_f32){line - gap, fma_f32(-whole.f, gap, fma_f32(u, line, more))};
+    float line = fma_f32((float)k, 0.69314718056f * 0x1p-23f, z);
+    return (mixture_f32){line - gap, fma_f32(-whole.f, gap, fma_f32(u, line, line - u))};
 }
 INLINE mixture_f64 mixture_of_f64(double u) {
     double log = log1p(u), gap = u - log;
@@ -93,14 +93,24 @@ INLINE F(pair) F(pair_of)(T log_p, T log_q) {
     T d = log_p - log_q;
     return (F(pair)){d, F(exp_below)(log_p > log_q ? log_p : log_q), F(ratio_of)(d)};
 }
-/* JSD's term over L, and log(q/M); beta is the weight of p and `rest` that of q. */
+/* JSD's term over L, and log(q/M); beta is the weight of p and `rest` that of q. With b near 1, b h and G(b e) are near, too; then
+ * the mixture is seen from S:  M = S (1 + u), u = (1-b) (1/s - 1), and the term over L is (1-b) g - s G(u). At equal weights that
+ * never happens (`even`: known when compiled). */
 typedef struct F(jsd_parts) {
     T value, log_q;
 } F(jsd_parts);
-INLINE F(jsd_parts) F(jsd_of)(F(pair) a, T beta, T rest) {
+INLINE F(jsd_parts) F(jsd_of)(F(pair) a, T beta, T rest, bool even) {
     T b = a.d < 0 ? beta : rest;
-    F(mixture) m = F(mixture_of)(b * a.r.e);
-    T value = F(fma)(b, a.r.h, -m.rise);
-    return (F(jsd_parts)){value < 0 ? 0 : value, -(a.d < 0 ? 0 : a.d) - m.log};
+    if (even) {
+        F(mixture) m = F(mixture_of)(b * a.r.e);
+        T value = F(fma)(b, a.r.h, -m.rise);
+        return (F(jsd_parts)){value < 0 ? 0 : value, -(a.d < 0 ? 0 : a.d) - m.log};
+    }
+    T c = a.d < 0 ? rest : beta, x = a.d < 0 ? -a.d : a.d;
+    bool small = (b > (T)0.5) & (x < 8); /* beyond, 1/s grows and b h - G(b e) is no longer small */
+    T weight = small ? c : b;
+    F(mixture) m = F(mixture_of)(weight * (small ? -a.r.e / a.r.s : a.r.e));
+    T value = F(fma)(weight, small ? a.r.g : a.r.h, -(small ? a.r.s * m.rise : m.rise)), other = small ? x : 0;
+    return (F(jsd_parts)){value < 0 ? 0 : value, (a.d < 0 ? other : other - x) - m.log};
 }
 #endif

@@ -156,7 +156,8 @@ static void F(logits_sum)(const rt_head_tile *t) {
 INLINE T F(add_kl)(T sum, F(pair) a) { return F(fma)(a.large, a.d < 0 ? a.r.h : a.r.g, sum); }
 
 /* The sums of a set over `ids` ids of 16 rows; those `ahead` of them are asked for, since ids lie far apart. */
-INLINE void F(pair_group)(const rt_head_tile *t, const F(view) * p, const F(view) * q, int64_t v, int64_t ids, int64_t ahead, int64_t n, unsigned set) {
+INLINE void F(pair_group)(const rt_head_tile *t, const F(view) * p, const F(view) * q, int64_t v, int64_t ids, int64_t ahead, int64_t n, unsigned set,
+                          bool even) {
     T s[RT_SUM_KINDS][LANES], beta = (T)t->beta, rest = (T)(1 - t->beta);
     for (int k = 0; k < RT_SUM_KINDS; k++)
         if (set & 1u << k) EACH_LANE(l) s[k][l] = ((const T *)t->sum[k])[n + l];
@@ -170,7 +171,7 @@ INLINE void F(pair_group)(const rt_head_tile *t, const F(view) * p, const F(view
             if (set & SET(TV)) s[RT_SUM_TV][l] = F(fma)(a.large, (T)-0.5 * a.r.e, s[RT_SUM_TV][l]);
             if (set & SET(TV_SLOPE)) s[RT_SUM_TV_SLOPE][l] = F(fma)(a.large, a.d > 0 ? (T)-0.5 * a.r.s : a.d < 0 ? (T)0.5 : 0, s[RT_SUM_TV_SLOPE][l]);
             if (!(set & (SET(JSD) | SET(JSD_SLOPE)))) continue;
-            F(jsd_parts) j = F(jsd_of)(a, beta, rest);
+            F(jsd_parts) j = F(jsd_of)(a, beta, rest, even);
             if (set & SET(JSD)) s[RT_SUM_JSD][l] = F(fma)(a.large, j.value, s[RT_SUM_JSD][l]);
             if (set & SET(JSD_SLOPE)) s[RT_SUM_JSD_SLOPE][l] = F(fma)(a.large, rest * j.log_q * (a.d < 0 ? 1 : a.r.s), s[RT_SUM_JSD_SLOPE][l]);
         }
@@ -178,20 +179,21 @@ INLINE void F(pair_group)(const rt_head_tile *t, const F(view) * p, const F(view
     for (int k = 0; k < RT_SUM_KINDS; k++)
         if (set & 1u << k) EACH_LANE(l) ((T *)t->sum[k])[n + l] = s[k][l];
 }
-INLINE void F(pair_sums)(const rt_head_tile *t, unsigned set) {
+INLINE void F(pair_sums)(const rt_head_tile *t, unsigned set, bool even) {
     F(view) p = F(view_of)(t, RT_HEAD_TEACHER), q = F(view_of)(t, RT_HEAD_STUDENT);
     for (int k = 0; k < RT_SUM_KINDS; k++)
         if (set & 1u << k) memset(t->sum[k], 0, (size_t)t->rows * sizeof(T));
     for (int64_t v = 0; v < t->ids; v += GROUP) {
         int64_t ahead = t->ids - v >= 2 * GROUP ? GROUP * t->rows : 0;
-        if (t->ids - v >= GROUP) EACH_BLOCK(n, t->rows) F(pair_group)(t, &p, &q, v * t->rows, GROUP, ahead, n, set);
-        else EACH_BLOCK(n, t->rows) F(pair_group)(t, &p, &q, v * t->rows, t->ids - v, 0, n, set);
+        if (t->ids - v >= GROUP) EACH_BLOCK(n, t->rows) F(pair_group)(t, &p, &q, v * t->rows, GROUP, ahead, n, set, even);
+        else EACH_BLOCK(n, t->rows) F(pair_group)(t, &p, &q, v * t->rows, t->ids - v, 0, n, set, even);
     }
 }
 /* Makes a set if all of it is wanted; what is wanted still. */
 INLINE unsigned F(make)(const rt_head_tile *t, unsigned want, unsigned set) {
     if ((want & set) != set) return want;
-    F(pair_sums)(t, set);
+    if ((set & (SET(JSD) | SET(JSD_SLOPE))) && t->beta != 0.5) F(pair_sums)(t, set, false);
+    else F(pair_sums)(t, set, true);
     return want & ~set;
 }
 static void F(sums)(const rt_head_tile *t) {
@@ -276,7 +278,7 @@ static void F(jsd_grad)(const rt_head_tile *t, double factor) {
     for (int64_t v = 0; v < t->ids * t->rows; v += t->rows) EACH_BLOCK(n, t->rows) EACH_LANE(l) {
         F(pair) a = F(pair_at)(&p, &q, v, n + l);
         T b = a.large * (a.d < 0 ? 1 : a.r.s);
-        dz[v + n + l] += gain[n + l] * (f * b * (rest * F(jsd_of)(a, beta, rest).log_q - mean[n + l]));
+        dz[v + n + l] += gain[n + l] * (f * b * (rest * F(jsd_of)(a, beta, rest, false).log_q - mean[n + l]));
     }
 }
 #undef EACH_BLOCK
