@@ -247,6 +247,47 @@ static void never_negative(void) {
     CU_ASSERT(positive > 200);
 }
 
+/* One id's terms against the formulas in f64: relative to each by itself, from nearly equal sides to far ones, whatever the weights. */
+enum { TERM_ROWS = 4096 };
+typedef struct terms_case {
+    float z[2][TERM_ROWS], zero[TERM_ROWS], sum[RT_SUM_KINDS][TERM_ROWS];
+} terms_case;
+static void term_values(double lp, double lq, double beta, double want[RT_SUM_KINDS]) {
+    double p = exp(lp), q = exp(lq), d = lp - lq, m = beta * p + (1 - beta) * q;
+    want[RT_SUM_KL] = p * (expm1(-d) + d), want[RT_SUM_REVERSE_KL] = q * (expm1(d) - d);
+    want[RT_SUM_OVERLAP] = fmin(p, q), want[RT_SUM_TV] = fmin(p, q) * expm1(fabs(d)) / 2;
+    want[RT_SUM_TV_SLOPE] = d > 0 ? -q / 2 : q / 2;
+    want[RT_SUM_JSD] = -beta * p * log1p((m - p) / p) - (1 - beta) * q * log1p((m - q) / q);
+    want[RT_SUM_JSD_SLOPE] = -(1 - beta) * q * log1p((m - q) / q);
+}
+static void compare_terms(const terms_case *c, double beta, double tolerance) {
+    double worst[RT_SUM_KINDS] = {0}, want[RT_SUM_KINDS];
+    for (int n = 0; n < TERM_ROWS; n++) {
+        term_values((double)c->z[RT_HEAD_TEACHER][n], (double)c->z[RT_HEAD_STUDENT][n], beta, want);
+        for (int k = RT_SUM_KL; k < RT_SUM_KINDS; k++) worst[k] = fmax(worst[k], fabs((double)c->sum[k][n] / want[k] - 1));
+    }
+    for (int k = RT_SUM_KL; k < RT_SUM_KINDS; k++) RT_CHECK(worst[k] <= tolerance, "sum %d, beta %g: off by %.3g", k, beta, worst[k]);
+}
+static void terms_near_and_far(void) {
+    static terms_case c;
+    const double betas[] = {0.5, 0.3, 0.9, 0.99};
+    const char *level[] = {NULL, "v3", "v2"};
+    rt_rng r = rt_rng_make(7, "terms", 0);
+    for (int n = 0; n < TERM_ROWS; n++) {
+        double d = pow(10, -3 + 3.8 * rt_rng_uniform(r, (uint64_t)n)) * (n % 2 ? 1 : -1), lp = -12 * rt_rng_uniform(r, (uint64_t)n + TERM_ROWS);
+        c.z[RT_HEAD_TEACHER][n] = (float)(lp - fmax(0, -d)), c.z[RT_HEAD_STUDENT][n] = (float)(lp - fmax(0, d));
+    }
+    for (int i = 0; i < 12; i++) {
+        rt_head_tile t = {.dtype = RT_F32, .rows = TERM_ROWS, .ids = 1, .vocab = 1, .temperature = 1, .beta = betas[i % 4]};
+        for (int s = 0; s < 2; s++) t.side[s] = (rt_head_logits){c.z[s], c.zero, c.zero};
+        for (int k = RT_SUM_KL; k < RT_SUM_KINDS; k++) t.sum[k] = c.sum[k];
+        if (!rt_isa_force(level[i / 4])) continue;
+        rt_head_kernels_of(RT_F32)->sums(&t);
+        compare_terms(&c, t.beta, t.beta > 0.9 ? 1e-5 : 2e-6);
+    }
+    rt_isa_force(NULL);
+}
+
 /* The largest ids against a scan of each row by itself, on all levels: few different logits, so that ties are many; rows without a
  * number and rows of -inf. */
 enum { TOP_IDS = 700, TOP_ROWS = 96, TOP_COUNT = 48 };
@@ -291,5 +332,6 @@ RT_SUITE(losses) {
     RT_TEST(calibration);
     RT_TEST(identities);
     RT_TEST(never_negative);
+    RT_TEST(terms_near_and_far);
     RT_TEST(largest_ids);
 }
