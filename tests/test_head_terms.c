@@ -122,8 +122,40 @@ static void runs_of_one_plan(void) {
     head_case_free(&c);
 }
 
+/* Terms that want the same sums share them: the values are those of each term alone, whichever term's gradient makes a sum along the
+ * way, and with temperatures that become equal, or no longer are, at run time. */
+static void bits_of_equal_terms(void) {
+    static const rt_head_term terms[] = {
+        {&rt_loss_forward_kl, 2, 0, 0},  {&rt_loss_forward_kl, 2, 0, 0},   {&rt_loss_jsd, 1, 0.3, 0},       {&rt_loss_jsd, 1, 0.7, 0},  {&rt_loss_jsd, 1, 0.3, 0},
+        {&rt_loss_jsd, 1, 0, 0},         {&rt_loss_jsd, 1, 1, 0},          {&rt_loss_kl_t1, 0, 0, 0},       {&rt_loss_forward_kl, 1, 0, 0}, {&rt_loss_reverse_kl, 1, 0, 0},
+        {&rt_loss_next_token, 1, 0, 0.1}, {&rt_loss_next_token, 2, 0, 0.2}, {&rt_loss_acceptance, 0, 0, 0}, {&rt_loss_tv, 1, 0, 0}};
+    enum { TERMS = COUNT(terms) };
+    rt_error err = {0};
+    double tau[TERMS] = {0}, one;
+    head_case all = head_case_big(64);
+    all.terms = terms, all.n_terms = TERMS, all.temperatures = tau;
+    head_case_make(&all);
+    for (int run = 0; run < 6; run++) {
+        all.evaluate = run % 2;
+        for (int i = 0; i < TERMS; i++) all.gains[i] = (i + run / 2) % 3;
+        tau[1] = run < 2 ? 0 : 1, tau[4] = run < 4 ? 0 : 2, tau[9] = run < 4 ? 0 : 2;
+        RT_OK_OR_FAIL(head_case_run(&all, &err));
+        for (int i = 0; i < TERMS; i++) {
+            head_case alone = head_case_big(64);
+            alone.terms = &terms[i], alone.n_terms = 1, alone.temperatures = &one, one = tau[i];
+            alone.evaluate = (run + i) % 2;
+            head_case_make(&alone);
+            RT_OK_OR_FAIL(head_case_run(&alone, &err));
+            RT_CHECK(same_row(&all, i, &alone, 0), "run %d, term %d: %s", run, i, terms[i].loss->name);
+            head_case_free(&alone);
+        }
+    }
+    head_case_free(&all);
+}
+
 RT_SUITE(head_terms) {
     RT_TEST(bits_of_masks);
+    RT_TEST(bits_of_equal_terms);
     RT_TEST(bits_of_temperatures);
     RT_TEST(refusals_at_run);
     RT_TEST(runs_of_one_plan);

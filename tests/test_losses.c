@@ -202,7 +202,7 @@ static void identities(void) {
  * negative for many. The kernels are called as the head calls them. */
 enum { KERNEL_ROWS = 4096, KERNEL_IDS = 6 };
 typedef struct rows_case {
-    float z[2][KERNEL_IDS * KERNEL_ROWS], max[2][KERNEL_ROWS], log[2][KERNEL_ROWS], sum[2][KERNEL_ROWS];
+    float z[2][KERNEL_IDS * KERNEL_ROWS], max[2][KERNEL_ROWS], log[2][KERNEL_ROWS], sum[4][KERNEL_ROWS];
 } rows_case;
 
 static void fill_rows(rows_case *c, uint64_t round) {
@@ -214,8 +214,7 @@ static void fill_rows(rows_case *c, uint64_t round) {
     }
 }
 static rt_head_tile rows_tile(rows_case *c, const rt_head_kernels *k) {
-    rt_head_tile t = {.dtype = RT_F32, .rows = KERNEL_ROWS, .ids = KERNEL_IDS, .vocab = KERNEL_IDS, .temperature = 1, .beta = 0.3,
-                      .sum = {c->sum[0], c->sum[1]}};
+    rt_head_tile t = {.dtype = RT_F32, .rows = KERNEL_ROWS, .ids = KERNEL_IDS, .vocab = KERNEL_IDS, .temperature = 1, .beta = 0.3};
     for (int s = 0; s < 2; s++) {
         k->partials(c->z[s], KERNEL_IDS, &(rt_head_partials){.rows = KERNEL_ROWS, .max = c->max[s], .count = 1, .scale = {1}, .sum = {c->log[s]}});
         for (int n = 0; n < KERNEL_ROWS; n++) c->log[s][n] = logf(c->log[s][n]);
@@ -223,9 +222,10 @@ static rt_head_tile rows_tile(rows_case *c, const rt_head_kernels *k) {
     }
     return t;
 }
-static int negative(const rows_case *c) {
+static int negative(const rows_case *c, int sums) {
     int count = 0;
-    for (int n = 0; n < KERNEL_ROWS; n++) count += !(c->sum[0][n] >= 0);
+    for (int k = 0; k < sums; k++)
+        for (int n = 0; n < KERNEL_ROWS; n++) count += !(c->sum[k][n] >= 0);
     return count;
 }
 static void never_negative(void) {
@@ -237,19 +237,91 @@ static void never_negative(void) {
         fill_rows(&c, round % 32);
         for (int i = 0; i < KERNEL_IDS * KERNEL_ROWS; i++) c.z[0][i] += (float)(round / 32), c.z[1][i] += (float)(round / 32);
         rt_head_tile t = rows_tile(&c, k);
-        k->kl(&t, RT_HEAD_TEACHER, RT_HEAD_STUDENT);
-        bad += negative(&c);
+        t.sum[RT_SUM_KL] = c.sum[0], t.sum[RT_SUM_REVERSE_KL] = c.sum[1], t.sum[RT_SUM_JSD] = c.sum[2], t.sum[RT_SUM_TV] = c.sum[3];
+        k->sums(&t);
+        bad += negative(&c, 4);
         positive += c.sum[0][round] > 0;
-        k->kl(&t, RT_HEAD_STUDENT, RT_HEAD_TEACHER);
-        bad += negative(&c);
-        k->jsd(&t);
-        bad += negative(&c);
-        k->tv(&t);
-        bad += negative(&c);
     }
     rt_isa_force(NULL);
     CU_ASSERT_EQUAL(bad, 0);
     CU_ASSERT(positive > 200);
+}
+
+/* One id's terms against the formulas in f64: relative to each by itself, from nearly equal sides to far ones, whatever the weights. */
+enum { TERM_ROWS = 4096 };
+typedef struct terms_case {
+    float z[2][TERM_ROWS], zero[TERM_ROWS], sum[RT_SUM_KINDS][TERM_ROWS];
+} terms_case;
+static void term_values(double lp, double lq, double beta, double want[RT_SUM_KINDS]) {
+    double p = exp(lp), q = exp(lq), d = lp - lq, m = beta * p + (1 - beta) * q;
+    want[RT_SUM_KL] = p * (expm1(-d) + d), want[RT_SUM_REVERSE_KL] = q * (expm1(d) - d);
+    want[RT_SUM_OVERLAP] = fmin(p, q), want[RT_SUM_TV] = fmin(p, q) * expm1(fabs(d)) / 2;
+    want[RT_SUM_TV_SLOPE] = d > 0 ? -q / 2 : q / 2;
+    want[RT_SUM_JSD] = -beta * p * log1p((m - p) / p) - (1 - beta) * q * log1p((m - q) / q);
+    want[RT_SUM_JSD_SLOPE] = -(1 - beta) * q * log1p((m - q) / q);
+}
+static void compare_terms(const terms_case *c, double beta, double tolerance) {
+    double worst[RT_SUM_KINDS] = {0}, want[RT_SUM_KINDS];
+    for (int n = 0; n < TERM_ROWS; n++) {
+        term_values((double)c->z[RT_HEAD_TEACHER][n], (double)c->z[RT_HEAD_STUDENT][n], beta, want);
+        for (int k = RT_SUM_KL; k < RT_SUM_KINDS; k++) worst[k] = fmax(worst[k], fabs((double)c->sum[k][n] / want[k] - 1));
+    }
+    for (int k = RT_SUM_KL; k < RT_SUM_KINDS; k++) RT_CHECK(worst[k] <= tolerance, "sum %d, beta %g: off by %.3g", k, beta, worst[k]);
+}
+static void terms_near_and_far(void) {
+    static terms_case c;
+    const double betas[] = {0.5, 0.3, 0.9, 0.99};
+    const char *level[] = {NULL, "v3", "v2"};
+    rt_rng r = rt_rng_make(7, "terms", 0);
+    for (int n = 0; n < TERM_ROWS; n++) {
+        double d = pow(10, -3 + 3.8 * rt_rng_uniform(r, (uint64_t)n)) * (n % 2 ? 1 : -1), lp = -12 * rt_rng_uniform(r, (uint64_t)n + TERM_ROWS);
+        c.z[RT_HEAD_TEACHER][n] = (float)(lp - fmax(0, -d)), c.z[RT_HEAD_STUDENT][n] = (float)(lp - fmax(0, d));
+    }
+    for (int i = 0; i < 12; i++) {
+        rt_head_tile t = {.dtype = RT_F32, .rows = TERM_ROWS, .ids = 1, .vocab = 1, .temperature = 1, .beta = betas[i % 4]};
+        for (int s = 0; s < 2; s++) t.side[s] = (rt_head_logits){c.z[s], c.zero, c.zero};
+        for (int k = RT_SUM_KL; k < RT_SUM_KINDS; k++) t.sum[k] = c.sum[k];
+        if (!rt_isa_force(level[i / 4])) continue;
+        rt_head_kernels_of(RT_F32)->sums(&t);
+        compare_terms(&c, t.beta, t.beta > 0.9 ? 1e-5 : 2e-6);
+    }
+    rt_isa_force(NULL);
+}
+
+/* The largest ids against a scan of each row by itself, on all levels: few different logits, so that ties are many; rows without a
+ * number and rows of -inf. */
+enum { TOP_IDS = 700, TOP_ROWS = 96, TOP_COUNT = 48 };
+static void scan_top(const float *z, int64_t n, int32_t *want) {
+    for (int k = 0; k < RT_HEAD_TOP; k++) {
+        want[k] = -1;
+        for (int v = 0; v < TOP_IDS; v++) {
+            bool taken = false;
+            for (int j = 0; j < k; j++) taken |= want[j] == v;
+            if (!taken && z[v * TOP_ROWS + n] > (want[k] < 0 ? -INFINITY : z[want[k] * TOP_ROWS + n])) want[k] = v;
+        }
+    }
+}
+static void largest_ids(void) {
+    static float z[TOP_IDS * TOP_ROWS];
+    const char *level[] = {NULL, "v3", "v2"};
+    rt_rng r = rt_rng_make(7, "top", 0);
+    for (int i = 0; i < TOP_IDS * TOP_ROWS; i++) {
+        double x = rt_rng_uniform(r, (uint64_t)i);
+        z[i] = x < 0.01 ? NAN : x < 0.3 ? -INFINITY : (float)(int)(300 * x * (double)(i / TOP_ROWS) / TOP_IDS);
+        if (i % TOP_ROWS == 5) z[i] = -INFINITY;
+        if (i % TOP_ROWS == 6 && i > 3 * TOP_ROWS) z[i] = NAN;
+    }
+    for (int i = 0; i < 3; i++) {
+        int32_t top[RT_HEAD_TOP * TOP_ROWS], want[RT_HEAD_TOP];
+        if (!rt_isa_force(level[i])) continue;
+        rt_head_kernels_of(RT_F32)->top(z, TOP_IDS, TOP_ROWS, TOP_COUNT, top);
+        for (int n = 0; n < TOP_COUNT; n++) {
+            scan_top(z, n, want);
+            for (int k = 0; k < RT_HEAD_TOP; k++)
+                RT_CHECK(top[k * TOP_ROWS + n] == want[k], "row %d, place %d: id %d, expected %d", n, k, (int)top[k * TOP_ROWS + n], (int)want[k]);
+        }
+    }
+    rt_isa_force(NULL);
 }
 
 RT_SUITE(losses) {
@@ -260,4 +332,6 @@ RT_SUITE(losses) {
     RT_TEST(calibration);
     RT_TEST(identities);
     RT_TEST(never_negative);
+    RT_TEST(terms_near_and_far);
+    RT_TEST(largest_ids);
 }

@@ -38,6 +38,27 @@ static void pause_briefly(void) {
 static void sleep_while(_Atomic uint32_t *word, uint32_t value) { syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, NULL, NULL, 0); }
 static void wake(_Atomic uint32_t *word) { syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, MAX_THREADS, NULL, NULL, 0); }
 
+/* What tasks wait for in tasks. A waiter counts itself among the sleepers before the kernel compares the word, an announcer changes the word before it
+ * counts them: so either sees the other. */
+static struct {
+    _Atomic uint32_t word;
+    _Atomic int sleepers;
+} news;
+uint32_t rt_pool_news(void) { return atomic_load(&news.word); }
+void rt_pool_announce(void) {
+    atomic_fetch_add(&news.word, 1);
+    if (atomic_load(&news.sleepers) > 0) wake(&news.word);
+}
+void rt_pool_await(uint32_t seen, int *tries) {
+    if ((*tries)++ < SPINS) {
+        pause_briefly();
+        return;
+    }
+    atomic_fetch_add(&news.sleepers, 1);
+    sleep_while(&news.word, seen);
+    atomic_fetch_sub(&news.sleepers, 1);
+}
+
 static void work(int worker) {
     for (int64_t i; (i = atomic_fetch_add(&pool.next, 1)) < pool.tasks;) pool.fn(pool.context, i, worker);
 }

@@ -32,6 +32,7 @@ typedef struct rt_step {
     int first, count;
     int64_t tile_rows;  /* of a step of row operations; 0: whole operations */
     size_t tile_bytes;  /* per worker: values that live inside the chain only */
+    bool flows;         /* may begin while the step before it still runs (flow.c) */
 } rt_step;
 
 enum { RT_CHAIN_MAX = 24 };
@@ -79,6 +80,8 @@ struct rt_graph {
     void **cache;
     bool *cache_ready, *cache_granted; /* granted: also in a sketch, where there is no memory */
     int64_t cache_budget, cache_bytes;
+    struct rt_flow_step *flow; /* per forward step; NULL when none flows */
+    atomic_int *unwritten[3];  /* per block of rows, of three steps */
     struct rt_fault fault;
     struct rt_profile *profile; /* NULL: off */
 };
@@ -112,5 +115,5 @@ bool rt_workspace_holds(const rt_workspace *w, const rt_graph *g);   /* nobody e
 int64_t rt_profile_now(void); /* nanoseconds */
 void rt_profile_part(rt_graph *g, int node, int64_t since);
 void rt_profile_move(rt_graph *g, int from, int to, int64_t since); /* what `to` did inside `from` */
-void rt_profile_step(rt_graph *g, const rt_step *s, int64_t since);
+void rt_profile_steps(rt_graph *g, int from, int to, int64_t since); /* steps [from, to), which ran together */
 #endif

@@ -46,6 +46,8 @@ static void touch_all(const rt_graph *g, lives *life, int step, const rt_node *n
     }
 }
 
+/* Its last step, or the next where that may begin before this one has ended. */
+static int freed_after(const rt_graph *g, int to) { return to + 1 < g->n_forward && g->steps[to + 1].flows ? to + 1 : to; }
 static rt_status want(rt_graph *g, void **slot, size_t bytes, range r, bool own, rt_error *err) {
     if (r.from < 0 || bytes == 0) return RT_OK;
     if (g->n_buffers == g->cap_buffers) {
@@ -55,7 +57,7 @@ static rt_status want(rt_graph *g, void **slot, size_t bytes, range r, bool own,
         g->buffers = b;
         g->cap_buffers = next;
     }
-    g->buffers[g->n_buffers++] = (rt_buffer){(bytes + ALIGN - 1) / ALIGN * ALIGN + REDZONE, 0, r.from, r.to, own, slot, NULL};
+    g->buffers[g->n_buffers++] = (rt_buffer){(bytes + ALIGN - 1) / ALIGN * ALIGN + REDZONE, 0, r.from, freed_after(g, r.to), own, slot, NULL};
     return RT_OK;
 }
 

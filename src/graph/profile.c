@@ -1,7 +1,7 @@
 /* profile.c - where a graph's time goes: wall seconds per node, forward and backward.
  *
- * A step's wall time belongs to its node. In a chain of rows it is shared out by the time that the workers spent in each
- * node (its panels included), so that the figures add up to the time of the runs, waiting at the end of a step included.
+ * A step's wall time belongs to its node. In a chain of rows, and in steps that flow, it is shared out by the time that the workers spent in
+ * each node (its panels included), so that the figures add up to the time of the runs, waiting at the end of a step included.
  * Reading the clock changes no bit; with the profile off there is one test of a pointer a step. */
 #include "graph/internal.h"
 #include <time.h>
@@ -43,14 +43,17 @@ void rt_profile_move(rt_graph *g, int from, int to, int64_t since) {
     atomic_fetch_add_explicit(&g->profile->node[to].busy, time, memory_order_relaxed);
 }
 
-void rt_profile_step(rt_graph *g, const rt_step *s, int64_t since) {
-    double wall = 1e-9 * (double)(rt_profile_now() - since), all = 0, part[RT_CHAIN_MAX];
-    for (int i = 0; i < s->count; i++) {
-        part[i] = (double)atomic_exchange_explicit(&g->profile->node[g->order[s->first + i]].busy, 0, memory_order_relaxed);
-        all += part[i];
+static double take_busy(rt_graph *g, int at) {
+    return (double)atomic_exchange_explicit(&g->profile->node[g->order[at]].busy, 0, memory_order_relaxed);
+}
+void rt_profile_steps(rt_graph *g, int from, int to, int64_t since) {
+    double wall = 1e-9 * (double)(rt_profile_now() - since), all = 0;
+    int first = g->steps[from].first, end = g->steps[to - 1].first + g->steps[to - 1].count, kind = g->steps[from].kind != RT_FORWARD;
+    for (int i = first; i < end; i++) all += (double)atomic_load_explicit(&g->profile->node[g->order[i]].busy, memory_order_relaxed);
+    for (int i = first; i < end; i++) {
+        double busy = take_busy(g, i);
+        g->profile->node[g->order[i]].seconds[kind] += end - first == 1 || all <= 0 ? wall / (end - first) : wall * busy / all;
     }
-    for (int i = 0; i < s->count; i++)
-        g->profile->node[g->order[s->first + i]].seconds[s->kind != RT_FORWARD] += s->count == 1 || all <= 0 ? wall / s->count : wall * part[i] / all;
 }
 
 void rt_graph_costs(const rt_graph *g, void (*fn)(void *context, const rt_graph_cost *c), void *context) {

@@ -1,5 +1,6 @@
 /* run.c - planning, and running the steps. After planning nothing is allocated. */
-#include "graph/internal.h"
+#include "graph/chain.h"
+#include "graph/flow.h"
 #include <retort/base/threads.h>
 #include <math.h>
 #include <stdio.h>
@@ -43,48 +44,12 @@ rt_status rt_graph_plan(rt_graph *g, bool train, rt_error *err) {
     RT_TRY(rt_graph_schedule(g, err));
     RT_TRY(rt_graph_place(g, err));
     RT_TRY(grant_caches(g, err));
+    RT_TRY(rt_flow_plan(g, err));
     g->planned = true;
     return g->sketch ? RT_OK : rt_scratch_reserve(rt_graph_worker_bytes(g), err);
 }
 
-/* -------------------------------------------------------------------- calls */
-
-static rt_tensor bound(const rt_value *v, const rt_use *use) {
-    rt_tensor t = v->t;
-    if (use->replay) t.data = v->replay;
-    return t;
-}
-static rt_tensor gradient(const rt_value *v, const rt_use *use) {
-    rt_tensor d = v->d;
-    if (!use->gradient) d.data = NULL;
-    return d;
-}
-
-static void make_call(rt_graph *g, const rt_step *s, int at, rt_call *c) {
-    int index = g->order[at];
-    const rt_node *n = &g->nodes[index];
-    c->node = n;
-    c->fresh = 0;
-    c->next = NULL;
-    c->scratch = g->scratch[at];
-    c->cache = g->cache[index];
-    c->cache_ready = g->cache_ready[index];
-    c->fault = &g->fault;
-    for (int k = 0; k < n->op->n_in; k++) {
-        c->pieces[k] = g->values[n->in[k].id].pieces;
-        if (!rt_infer_has(n, k)) { c->in[k] = c->din[k] = (rt_tensor){0}; continue; }
-        const rt_value *v = &g->values[n->in[k].id];
-        rt_use use = rt_graph_use(g, n, s->kind, n->in[k].id, RT_IN(k));
-        c->in[k] = bound(v, &use);
-        c->din[k] = gradient(v, &use);
-    }
-    for (int k = 0; k < n->op->n_out; k++) {
-        const rt_value *v = &g->values[n->out[k].id];
-        rt_use use = rt_graph_use(g, n, s->kind, n->out[k].id, RT_OUT(k));
-        c->out[k] = bound(v, &use);
-        c->dout[k] = gradient(v, &use);
-    }
-}
+/* ------------------------------------------------------------------- faults */
 
 void rt_call_fail(const rt_call *c, rt_status s, const char *format, ...) {
     if (atomic_exchange(&c->fault->taken, 1)) return;
@@ -101,120 +66,6 @@ static rt_status take_fault(rt_graph *g, rt_error *err) {
     rt_error_clear(&g->fault.error);
     atomic_store(&g->fault.taken, 0);
     return s;
-}
-
-/* -------------------------------------------------------------------- chains */
-
-/* Where a number that is not finite was first seen: place in the chain, output, row, column. */
-typedef struct sighting {
-    int at, output;
-    int64_t row, column;
-} sighting;
-typedef struct chain {
-    rt_graph *g;
-    const rt_step *step;
-    int t;
-    int64_t rows, first_task[RT_CHAIN_MAX + 1];
-    rt_call call[RT_CHAIN_MAX];
-    sighting *seen; /* while looking for it; else NULL */
-} chain;
-
-static void prepare_task(void *context, int64_t task, int worker) {
-    const chain *ch = context;
-    int i = 0;
-    int64_t since = ch->g->profile ? rt_profile_now() : 0;
-    while (task >= ch->first_task[i + 1]) i++;
-    ch->call[i].node->op->prepare(&ch->call[i], task - ch->first_task[i], worker);
-    if (ch->g->profile) rt_profile_part(ch->g, ch->g->order[ch->step->first + i], since);
-}
-
-static void prepare(chain *ch) {
-    int count = ch->step->count;
-    ch->first_task[0] = 0;
-    for (int i = 0; i < count; i++) {
-        const rt_node *n = ch->call[i].node;
-        ch->first_task[i + 1] = ch->first_task[i] + (n->op->prepare ? n->prepare_tasks : 0);
-    }
-    rt_parallel(ch->first_task[count], prepare_task, ch);
-    for (int i = 0; i < count; i++)
-        if (ch->call[i].cache) ch->g->cache_ready[ch->g->order[ch->step->first + i]] = true;
-}
-
-/* Values that live inside the chain: row r0 of the tensor is the first row of the worker's tile memory. */
-static void aim_at_tile(const chain *ch, rt_tensor *t, int id, int64_t r0, char *tiles) {
-    const rt_value *v = &ch->g->values[id];
-    if (id <= 0 || v->tile_step != ch->t) return;
-    t->dtype = v->tile_dtype;
-    size_t row = rt_tensor_bytes(t) / (size_t)t->dim[0];
-    t->data = (void *)((uintptr_t)(tiles + v->tile_at) - (uintptr_t)r0 * row);
-}
-
-static bool see_nonfinite(const chain *ch, const rt_call *c, int at, int64_t r0, int64_t r1);
-
-/* The entry that takes a maker's columns. */
-struct rt_next {
-    rt_graph *g;
-    rt_call call;
-    int maker, taker; /* nodes */
-};
-int64_t rt_call_parts(const rt_call *c) { return c->next->call.node->parts; }
-int64_t rt_call_unit(const rt_call *c) { return c->next->call.node->unit; }
-bool rt_call_hand_on(const rt_call *c, const rt_columns_made *made) {
-    const struct rt_next *next = c->next;
-    int64_t since = next->g->profile ? rt_profile_now() : 0;
-    bool overflow = next->call.node->op->forward_columns(&next->call, made);
-    if (next->g->profile) rt_profile_move(next->g, next->maker, next->taker, since);
-    return overflow;
-}
-
-typedef struct tile {
-    const chain *ch;
-    int64_t r0, r1;
-    char *memory;
-    int worker;
-} tile;
-static rt_call call_of(const tile *t, int i) {
-    rt_call c = t->ch->call[i];
-    for (int k = 0; k < c.node->op->n_in; k++) aim_at_tile(t->ch, &c.in[k], c.node->in[k].id, t->r0, t->memory);
-    for (int k = 0; k < c.node->op->n_out; k++) aim_at_tile(t->ch, &c.out[k], c.node->out[k].id, t->r0, t->memory);
-    return c;
-}
-/* Entry i, with the one after it where that takes the columns; returns what comes next. False in *more: stop. */
-static int run_entry(const tile *t, int i, bool *more) {
-    const chain *ch = t->ch;
-    const int *node = ch->g->order + ch->step->first;
-    bool hands_on = !ch->seen && i + 1 < ch->step->count && ch->g->handed[ch->step->first + i + 1];
-    struct rt_next next;
-    rt_call c = call_of(t, i);
-    if (hands_on) {
-        next = (struct rt_next){ch->g, call_of(t, i + 1), node[i], node[i + 1]};
-        c.next = &next;
-    }
-    int64_t since = ch->g->profile ? rt_profile_now() : 0;
-    c.node->op->forward_rows(&c, t->r0, t->r1, t->worker);
-    if (ch->seen && see_nonfinite(ch, &c, i, t->r0, t->r1)) *more = false;
-    if (ch->g->profile) rt_profile_part(ch->g, node[i], since);
-    return i + 1 + hands_on;
-}
-static void tile_task(void *context, int64_t task, int worker) {
-    const chain *ch = context;
-    tile t = {ch, task * ch->step->tile_rows, (task + 1) * ch->step->tile_rows, (char *)rt_scratch(worker) + ch->g->worker_scratch, worker};
-    bool more = true;
-    if (t.r1 > ch->rows) t.r1 = ch->rows;
-    for (int i = 0; more && i < ch->step->count;) i = run_entry(&t, i, &more);
-}
-
-static int64_t open_chain(rt_graph *g, int t, chain *ch) {
-    const rt_step *s = &g->steps[t];
-    *ch = (chain){.g = g, .step = s, .t = t, .rows = g->nodes[g->order[s->first]].rows};
-    for (int i = 0; i < s->count; i++) make_call(g, s, s->first + i, &ch->call[i]);
-    prepare(ch);
-    return (ch->rows + s->tile_rows - 1) / s->tile_rows;
-}
-static void run_rows(rt_graph *g, int t) {
-    chain ch;
-    int64_t tiles = open_chain(g, t, &ch);
-    rt_parallel(tiles, tile_task, &ch);
 }
 
 /* --------------------------------------------------------------------- steps */
@@ -245,28 +96,41 @@ static unsigned begin_gradients(rt_graph *g, int t, const rt_node *n) {
     return fresh;
 }
 
+static void prepare(rt_chain *ch) {
+    rt_parallel(rt_chain_prepares(ch), rt_chain_prepare, ch);
+    rt_chain_ready(ch);
+}
 static void compute_step(rt_graph *g, int t) {
     const rt_step *s = &g->steps[t];
     const rt_node *n = &g->nodes[g->order[s->first]];
     int64_t since = g->profile ? rt_profile_now() : 0;
     unsigned fresh = s->kind == RT_BACKWARD || rt_is_terminal(g, n) ? begin_gradients(g, t, n) : 0;
-    if (s->tile_rows > 0) run_rows(g, t);
-    else {
-        rt_call c;
-        make_call(g, s, s->first, &c);
-        c.fresh = fresh;
-        if (s->kind == RT_BACKWARD) n->op->backward(&c);
-        else {
-            chain ch = {.g = g, .step = s, .t = t, .call = {c}};
-            prepare(&ch);
-            n->op->forward(&ch.call[0]);
-        }
-    }
-    if (g->profile) rt_profile_step(g, s, since);
+    rt_chain ch;
+    rt_chain_open(g, t, fresh, &ch);
+    prepare(&ch);
+    if (s->kind == RT_BACKWARD) n->op->backward(&ch.call[0]);
+    else if (rt_step_has_tasks(g, s)) rt_parallel(rt_chain_tasks(&ch), rt_chain_task, &ch);
+    else n->op->forward(&ch.call[0]);
+    if (g->profile) rt_profile_steps(g, t, t + 1, since);
 }
 static rt_status run_step(rt_graph *g, int t, rt_error *err) {
     compute_step(g, t);
     rt_graph_guard_check(g, t);
+    return take_fault(g, err);
+}
+
+/* Steps from t that flow. With guards they run one by one: dead memory is filled after each. */
+static int flow_end(const rt_graph *g, int t) {
+    int end = t + 1;
+#ifndef RT_MEMCHECK
+    while (end < g->n_forward && g->steps[end].flows) end++;
+#endif
+    return end;
+}
+static rt_status run_flow(rt_graph *g, int from, int to, rt_error *err) {
+    int64_t since = g->profile ? rt_profile_now() : 0;
+    rt_flow_run(g, from, to);
+    if (g->profile) rt_profile_steps(g, from, to, since);
     return take_fault(g, err);
 }
 
@@ -282,7 +146,11 @@ rt_status rt_graph_forward(rt_graph *g, rt_error *err) {
     RT_TRY(ready(g, err));
     rt_workspace_enter(g->space, g);
     rt_graph_guard_reset(g);
-    for (int t = 0; t < g->n_forward; t++) RT_TRY(run_step(g, t, err));
+    for (int t = 0, end; t < g->n_forward; t = end) {
+        end = flow_end(g, t);
+        if (end == t + 1) RT_TRY(run_step(g, t, err));
+        else RT_TRY(run_flow(g, t, end, err));
+    }
     return RT_OK;
 }
 
@@ -318,15 +186,21 @@ static bool is_read(const rt_graph *g, int id) {
         for (int k = 0; k < g->nodes[i].op->n_in; k++) read |= g->nodes[i].in[k].id == id;
     return read;
 }
+/* Where a number that is not finite was first seen: place in the chain, output, row, column. */
+typedef struct sighting {
+    int at, output;
+    int64_t row, column;
+} sighting;
 /* Rows [r0, r1) of each output; r1 < 0: all. Keeps the earliest operation; tiles come in order, so of one operation the first row. */
-static bool see_nonfinite(const chain *ch, const rt_call *c, int at, int64_t r0, int64_t r1) {
+static bool see_nonfinite(const rt_chain *ch, const rt_call *c, int at, int64_t r0, int64_t r1) {
+    sighting *seen = ch->looker;
     for (int k = 0; k < c->node->op->n_out; k++) {
         const rt_tensor *t = &c->out[k];
         if (!t->data || !is_read(ch->g, c->node->out[k].id)) continue;
         int64_t columns = rt_tensor_count(t) / t->dim[0], end = (r1 < 0 ? t->dim[0] : r1) * columns;
         for (int64_t i = r0 * columns; i < end; i++) {
             if (finite_at(t, i)) continue;
-            if (ch->seen->at < 0 || at < ch->seen->at) *ch->seen = (sighting){at, k, i / columns, i % columns};
+            if (seen->at < 0 || at < seen->at) *seen = (sighting){at, k, i / columns, i % columns};
             return true;
         }
     }
@@ -339,17 +213,15 @@ static rt_status report(const rt_graph *g, const rt_step *s, const sighting *see
                    (long long)seen->row, (long long)seen->column);
 }
 /* A chain's inner values live in tile memory: they are looked at while they are there, one tile after another. */
-static rt_status watch_rows(chain *ch, int t, rt_error *err) {
-    sighting *seen = ch->seen;
-    int64_t tiles = open_chain(ch->g, t, ch);
-    ch->seen = seen;
-    for (int64_t task = 0; task < tiles; task++) tile_task(ch, task, 0);
+static rt_status watch_rows(rt_chain *ch, rt_error *err) {
+    int64_t tiles = rt_chain_tasks(ch);
+    prepare(ch);
+    for (int64_t task = 0; task < tiles; task++) rt_chain_task(ch, task, 0);
     return take_fault(ch->g, err);
 }
-static rt_status watch_whole(chain *ch, int t, rt_error *err) {
-    compute_step(ch->g, t);
+static rt_status watch_whole(rt_chain *ch, rt_error *err) {
+    compute_step(ch->g, ch->t);
     RT_TRY(take_fault(ch->g, err));
-    make_call(ch->g, ch->step, ch->step->first, &ch->call[0]);
     see_nonfinite(ch, &ch->call[0], 0, 0, -1);
     return RT_OK;
 }
@@ -360,8 +232,10 @@ rt_status rt_graph_find_nonfinite(rt_graph *g, rt_error *err) {
     for (int t = 0; t < g->n_forward; t++) {
         const rt_step *s = &g->steps[t];
         sighting seen = {.at = -1};
-        chain ch = {.g = g, .step = s, .seen = &seen};
-        RT_TRY(s->tile_rows > 0 ? watch_rows(&ch, t, err) : watch_whole(&ch, t, err));
+        rt_chain ch;
+        rt_chain_open(g, t, 0, &ch);
+        ch.look = see_nonfinite, ch.looker = &seen;
+        RT_TRY(s->tile_rows > 0 ? watch_rows(&ch, err) : watch_whole(&ch, err));
         rt_graph_guard_check(g, t); /* after the look: what dies here is filled with NaN */
         RT_TRY(report(g, s, &seen, err));
     }

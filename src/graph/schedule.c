@@ -2,7 +2,7 @@
  *
  * Forward: the nodes that reach an output or a loss. Backward, segment by segment from the end; a node that recomputation must run
  * again (only those whose values this segment's backward reads) runs as late as it can: before the first that reads of it. */
-#include "graph/internal.h"
+#include "graph/flow.h"
 #include <string.h>
 
 static bool any_output(const rt_graph *g, const rt_node *n, bool (*has)(const rt_value *)) {
@@ -138,6 +138,7 @@ rt_status rt_graph_schedule(rt_graph *g, rt_error *err) {
     for (int i = 0; i < g->n_nodes; i++)
         if (g->used[i]) append(g, RT_FORWARD, i);
     g->n_forward = g->n_steps;
+    for (int t = 0; t < g->n_forward; t++) g->steps[t].flows = rt_flows(g, t);
     if (g->train) schedule_backward(g, value_flag, again);
     return RT_OK;
 }

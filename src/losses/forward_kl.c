@@ -3,15 +3,13 @@
 #include <retort/losses/losses.h>
 #include "kernels/head.h"
 
-static void values(const rt_head_tile *t) { rt_head_kernels_of(t->dtype)->kl(t, RT_HEAD_TEACHER, RT_HEAD_STUDENT); }
 static void gradient(const rt_head_tile *t) { rt_head_kernels_of(t->dtype)->kl_grad(t, t->temperature); }
-static void values_gradient(const rt_head_tile *t) { rt_head_kernels_of(t->dtype)->kl_both(t, t->temperature); }
-static void finish(const rt_vocab_row *r, double *columns) { columns[0] += r->temperature * r->temperature * r->sum[0]; }
+static void finish(const rt_vocab_row *r, double *columns) { columns[0] += r->temperature * r->temperature * r->sum[RT_SUM_KL]; }
 
 #define NEEDS (RT_NEEDS_TEACHER | RT_NEEDS_STUDENT_LSE | RT_NEEDS_TEACHER_LSE)
 const rt_vocab_loss rt_loss_forward_kl = {
-    .name = "forward_kl", .about = "tau^2 KL(teacher, student)", .needs = NEEDS, .temperature = 1, .sums = 1, .columns = 1,
-    .values = values, .gradient = gradient, .values_gradient = values_gradient, .finish = finish};
+    .name = "forward_kl", .about = "tau^2 KL(teacher, student)", .needs = NEEDS, .temperature = 1, .columns = 1,
+    .sums = 1u << RT_SUM_KL, .along = 1u << RT_SUM_KL, .gradient = gradient, .finish = finish};
 const rt_vocab_loss rt_loss_kl_t1 = {
-    .name = "kl_t1", .about = "KL(teacher, student) at temperature 1", .needs = NEEDS | RT_FIXED_TEMPERATURE, .temperature = 1, .sums = 1,
-    .columns = 1, .values = values, .finish = finish};
+    .name = "kl_t1", .about = "KL(teacher, student) at temperature 1", .needs = NEEDS | RT_FIXED_TEMPERATURE, .temperature = 1, .columns = 1,
+    .sums = 1u << RT_SUM_KL, .finish = finish};

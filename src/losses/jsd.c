@@ -4,19 +4,13 @@
 #include <retort/losses/losses.h>
 #include "kernels/head.h"
 
-static void values(const rt_head_tile *t) {
-    const rt_head_kernels *k = rt_head_kernels_of(t->dtype);
-    if (t->beta > 0 && t->beta < 1) k->jsd(t);
-    else if (t->beta > 0) k->kl(t, RT_HEAD_STUDENT, RT_HEAD_TEACHER);
-    else k->kl(t, RT_HEAD_TEACHER, RT_HEAD_STUDENT);
-}
 static void gradient(const rt_head_tile *t) {
     const rt_head_kernels *k = rt_head_kernels_of(t->dtype);
     (t->beta > 0 && t->beta < 1 ? k->jsd_grad : t->beta > 0 ? k->reverse_grad : k->kl_grad)(t, 1 / t->temperature);
 }
-static void finish(const rt_vocab_row *r, double *columns) { columns[0] += r->sum[0]; }
+static void finish(const rt_vocab_row *r, double *columns) { columns[0] += r->sum[RT_SUM_JSD]; }
 
 const rt_vocab_loss rt_loss_jsd = {
     .name = "jsd", .about = "generalised Jensen-Shannon divergence",
-    .needs = RT_NEEDS_TEACHER | RT_NEEDS_STUDENT_LSE | RT_NEEDS_TEACHER_LSE | RT_NEEDS_TOTALS, .temperature = 1, .sums = 2, .columns = 1,
-    .values = values, .gradient = gradient, .finish = finish};
+    .needs = RT_NEEDS_TEACHER | RT_NEEDS_STUDENT_LSE | RT_NEEDS_TEACHER_LSE, .temperature = 1, .columns = 1,
+    .sums = 1u << RT_SUM_JSD, .totals = 1u << RT_SUM_JSD_SLOPE, .gradient = gradient, .finish = finish};

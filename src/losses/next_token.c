@@ -4,8 +4,6 @@
 #include <retort/losses/losses.h>
 #include "kernels/head.h"
 
-static void values(const rt_head_tile *t) { rt_head_kernels_of(t->dtype)->logits(t); }
-
 static void subtract_f32(const rt_head_tile *t, int64_t at, int64_t n, double x) {
     ((float *)t->dz)[at] -= ((const float *)t->gain)[n] * (float)x;
 }
@@ -21,10 +19,10 @@ static void gradient(const rt_head_tile *t) {
     }
 }
 static void finish(const rt_vocab_row *r, double *columns) {
-    double s = r->label_smoothing, mean = s > 0 ? r->sum[0] / (double)r->vocab : 0;
+    double s = r->label_smoothing, mean = s > 0 ? r->sum[RT_SUM_LOGITS] / (double)r->vocab : 0;
     columns[0] += r->student_lse - ((1 - s) * r->student + s * mean) / r->temperature;
 }
 
 const rt_vocab_loss rt_loss_next_token = {
     .name = "next_token", .about = "cross-entropy of the next token", .needs = RT_NEEDS_STUDENT_LSE | RT_SUMS_IF_SMOOTHED,
-    .temperature = 1, .sums = 1, .columns = 1, .values = values, .gradient = gradient, .finish = finish};
+    .temperature = 1, .columns = 1, .sums = 1u << RT_SUM_LOGITS, .gradient = gradient, .finish = finish};

@@ -5,15 +5,14 @@
 #include "kernels/head.h"
 
 #define NEEDS (RT_NEEDS_TEACHER | RT_NEEDS_STUDENT_LSE | RT_NEEDS_TEACHER_LSE)
-static void finish(const rt_vocab_row *r, double *columns) { columns[0] += r->sum[0]; }
 
-static void tv_values(const rt_head_tile *t) { rt_head_kernels_of(t->dtype)->tv(t); }
+static void tv_finish(const rt_vocab_row *r, double *columns) { columns[0] += r->sum[RT_SUM_TV]; }
 static void tv_gradient(const rt_head_tile *t) { rt_head_kernels_of(t->dtype)->tv_grad(t, 1 / t->temperature); }
 const rt_vocab_loss rt_loss_tv = {
-    .name = "tv", .about = "total variation distance", .needs = NEEDS | RT_NEEDS_TOTALS, .temperature = 1, .sums = 2, .columns = 1,
-    .values = tv_values, .gradient = tv_gradient, .finish = finish};
+    .name = "tv", .about = "total variation distance", .needs = NEEDS, .temperature = 1, .columns = 1,
+    .sums = 1u << RT_SUM_TV, .totals = 1u << RT_SUM_TV_SLOPE, .gradient = tv_gradient, .finish = tv_finish};
 
-static void overlap(const rt_head_tile *t) { rt_head_kernels_of(t->dtype)->overlap(t); }
+static void acceptance_finish(const rt_vocab_row *r, double *columns) { columns[0] += r->sum[RT_SUM_OVERLAP]; }
 const rt_vocab_loss rt_loss_acceptance = {
     .name = "acceptance", .about = "mean probability that the teacher accepts a token of the student", .needs = NEEDS | RT_FIXED_TEMPERATURE,
-    .temperature = 1, .sums = 1, .columns = 1, .values = overlap, .finish = finish};
+    .temperature = 1, .columns = 1, .sums = 1u << RT_SUM_OVERLAP, .finish = acceptance_finish};

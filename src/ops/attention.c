@@ -26,12 +26,11 @@ typedef struct piece {
     segment s;
     int32_t past, length;
 } piece;
-typedef struct job {
-    const rt_call *call;
-    const segment *segments;
+/* What the forward pass's tasks find in the scratch. */
+typedef struct plan {
     const piece *pieces;
-    int64_t heads_each; /* query heads of a forward task */
-} job;
+    int64_t heads_each; /* query heads of a task */
+} plan;
 
 /* Forward, a segment is cut every so many queries, so that few long ones keep many threads busy; each piece converts its keys. */
 enum { PIECE = 1024, TASKS = 32 };
@@ -69,7 +68,8 @@ static void sort(const segment *s, int64_t count, int64_t limit, int32_t *place,
 }
 
 static size_t segments_bytes(int64_t rows, int64_t limit) {
-    return 2 * rt_align64((size_t)rows * sizeof(segment)) + rt_align64((size_t)(limit + 1) * sizeof(int32_t)) + rt_align64((size_t)rows * sizeof(piece));
+    return 2 * rt_align64((size_t)rows * sizeof(segment)) + rt_align64((size_t)(limit + 1) * sizeof(int32_t)) + rt_align64((size_t)rows * sizeof(piece)) +
+           rt_align64(sizeof(plan));
 }
 static const segment *segments(const rt_call *c, char *scratch, int64_t *count) {
     int64_t rows = c->in[START].dim[0], limit = longest(RT_ATTR(rt_heads, c), rows);
@@ -136,31 +136,48 @@ static rt_status infer(rt_graph *g, rt_node *n) {
 
 /* --------------------------------------------------------------------- run */
 
-static void forward_task(void *context, int64_t task, int worker) {
-    const job *j = context;
-    int64_t each = j->heads_each, tasks = RT_ATTR(rt_heads, j->call)->heads / each;
-    RT_BY_TYPE(j->call, attend, j->call, j->pieces[task / tasks], task % tasks * each, each, worker);
-}
 /* Heads that share keys share a task, which converts them once, unless that leaves few tasks. */
-static void forward(const rt_call *c) {
+static int64_t tasks(const rt_call *c) {
     const rt_heads *a = RT_ATTR(rt_heads, c);
     int64_t rows = c->in[START].dim[0], count;
     char *scratch = c->scratch;
+    plan *p = rt_take(&scratch, sizeof *p);
     piece *pieces = rt_take(&scratch, (size_t)rows * sizeof *pieces);
     const segment *s = segments(c, scratch, &count);
     count = cut_pieces(s, count, pieces);
-    job j = {c, s, pieces, count * a->kv_heads < TASKS ? 1 : group_of(a)};
-    rt_parallel(count * (a->heads / j.heads_each), forward_task, &j);
+    *p = (plan){pieces, count * a->kv_heads < TASKS ? 1 : group_of(a)};
+    return count * (a->heads / p->heads_each);
+}
+static piece piece_of(const rt_call *c, int64_t task, int64_t *head) {
+    const plan *p = c->scratch;
+    int64_t each = RT_ATTR(rt_heads, c)->heads / p->heads_each;
+    *head = task % each * p->heads_each;
+    return p->pieces[task / each];
+}
+static rt_task_rows task_rows(const rt_call *c, int64_t task) {
+    int64_t head;
+    piece p = piece_of(c, task, &head);
+    int64_t first = p.s.first, from = first + p.past, to = from + p.length;
+    return (rt_task_rows){{first, to}, {from, to}};
+}
+static void forward_task(const rt_call *c, int64_t task, int worker) {
+    int64_t head;
+    piece p = piece_of(c, task, &head);
+    RT_BY_TYPE(c, attend, c, p, head, ((const plan *)c->scratch)->heads_each, worker);
 }
 
+typedef struct backward_job {
+    const rt_call *call;
+    const segment *segments;
+} backward_job;
 static void backward_task(void *context, int64_t task, int worker) {
-    const job *j = context;
+    const backward_job *j = context;
     int64_t heads = RT_ATTR(rt_heads, j->call)->kv_heads;
     RT_BY_TYPE(j->call, attend_backward, j->call, j->segments[task / heads], task % heads, worker);
 }
 static void backward(const rt_call *c) {
     int64_t count;
-    job j = {.call = c, .segments = segments(c, c->scratch, &count)};
+    backward_job j = {c, segments(c, c->scratch, &count)};
     rt_parallel(count * RT_ATTR(rt_heads, c)->kv_heads, backward_task, &j);
 }
 
@@ -179,10 +196,11 @@ static void work(const rt_graph *g, const rt_node *n, rt_work *forward, rt_work 
 
 const rt_op rt_op_attention = {
     .name = "attention", .n_in = 2, .n_out = 2,
+    .row_in = RT_IN(QKV),
     .diff = RT_IN(QKV),
     .overwrites = RT_IN(QKV),
     .saves = RT_IN(QKV) | RT_IN(START) | RT_OUT(O) | RT_OUT(LSE),
-    .infer = infer, .work = work, .forward = forward, .backward = backward,
+    .infer = infer, .work = work, .tasks = tasks, .task_rows = task_rows, .forward_task = forward_task, .backward = backward,
 };
 
 rt_ref rt_attention(rt_graph *g, rt_ref qkv, rt_ref start, rt_heads heads, rt_prec p, const char *role) {

@@ -1,7 +1,7 @@
 /* head - the vocabulary head: builder, checks, and the order of the passes (formulas: retort/ops/head.h, vocab_loss.h).
  *
- * For each chunk of rows:  load -> [tile: logits, maxima, sums of exps] -> join -> [tile: values] -> [segment: dz, dW, dH] -> sums.
- * Values of a loss whose gradient needs no sum over the vocabulary are made together with its dz, from the same exps. */
+ * For each chunk of rows:  load -> [tile: logits, maxima, sums of exps] -> join -> [tile: sums] -> [segment: dz, dW, dH] -> values.
+ * Sums that a gradient makes along the way, from the same exps, come with dz instead. */
 #include "ops/head_run.h"
 #include "kernels/contract.h"
 #include "kernels/matmul.h"
@@ -11,18 +11,13 @@
 /* ------------------------------------------------------------------------ attributes */
 
 static void add_term(rt_head_attr *a, const rt_head_term *given) {
-    int i = a->n_terms++;
-    rt_head_term *t = &a->term[i];
+    rt_head_term *t = &a->term[a->n_terms++];
     *t = *given;
     if (!t->loss) return; /* refused by infer */
     unsigned needs = t->loss->needs;
     if (t->temperature == 0) t->temperature = t->loss->temperature;
     a->top[0] |= (needs & RT_NEEDS_STUDENT_TOP) != 0;
     a->top[1] |= (needs & RT_NEEDS_TEACHER_TOP) != 0;
-    bool silent = (needs & RT_SUMS_IF_SMOOTHED) && t->label_smoothing == 0;
-    a->sums[i] = silent ? 0 : t->loss->sums;
-    a->sum_at[i] = a->n_sums;
-    a->n_sums += a->sums[i];
     if (t->loss->columns + 1 > a->width) a->width = t->loss->columns + 1;
 }
 
@@ -52,6 +47,7 @@ static void resolve(rt_head_attr *a, const rt_graph *g, const rt_head_config *c)
     add_side(a, g, RT_HEAD_TEACHER, &c->teacher);
     for (int i = 0; i < c->n_terms && i < RT_HEAD_TERMS_MAX; i++) add_term(a, &c->terms[i]);
     a->exps_max = rt_head_exps_max(a);
+    a->sums_max = rt_head_sums_max(a);
     a->N = rt_ref_is_null(c->targets) ? 0 : rt_graph_value(g, c->targets)->dim[0];
     if (a->vocab > 0 && a->vocab <= INT32_MAX) a->rows = c->rows > 0 ? c->rows : rows_within(a);
 }
@@ -159,10 +155,6 @@ static rt_status infer(rt_graph *g, rt_node *n) {
 
 /* ---------------------------------------------------------------------------- passes */
 
-static bool wants_gradient(const rt_call *c) {
-    return c->din[IN_HIDDEN].data || c->din[IN_WEIGHT].data || c->din[IN_LOGITS].data;
-}
-
 /* Rows that no pass will write: those beyond the vocabulary, or all when there is nothing to differentiate. */
 static void clear_rest(const rt_head_run *r) {
     const rt_tensor *d = &r->call->din[IN_WEIGHT];
@@ -176,11 +168,11 @@ static void run_chunk(rt_head_run *r, const rt_head_products *products) {
     products->load(r);
     products->logits(r);
     rt_head_join(r);
-    rt_head_values(r);
-    rt_head_finish(r, true);
+    rt_head_sums(r);
+    rt_head_finish(r, false);
     if (r->backward) {
         products->backward(r);
-        rt_head_finish(r, false);
+        rt_head_finish(r, true);
     }
     rt_head_report_rows(r);
 }
@@ -188,7 +180,6 @@ static void run_chunk(rt_head_run *r, const rt_head_products *products) {
 static void forward(const rt_call *c) {
     const rt_head_attr *a = c->node->attr;
     rt_head_run r = {.call = c, .a = a, .kernels = rt_head_kernels_of(a->prec[0].acc), .base = c->scratch};
-    const double *gains = c->in[IN_GAINS].data;
     double *out = c->out[0].data;
     for (int64_t i = 0; i < rt_tensor_count(&c->out[0]); i++) out[i] = 0;
     rt_head_layout(a, a->rows, &r.at);
@@ -197,9 +188,7 @@ static void forward(const rt_call *c) {
     r.segment_tiles = (r.tiles + RT_HEAD_SEGMENTS - 1) / RT_HEAD_SEGMENTS;
     r.segments = (r.tiles + r.segment_tiles - 1) / r.segment_tiles;
     if (!rt_head_plan_make(c, &r.plan)) return;
-    for (int i = 0; i < a->n_terms; i++)
-        r.backward |= r.plan.active[i] && gains && a->term[i].loss->gradient && gains[i] != 0 && wants_gradient(c);
-    for (int i = 0; i < a->n_terms; i++) r.early[i] = !r.backward || (a->term[i].loss->needs & RT_NEEDS_TOTALS);
+    for (int i = 0; i < a->n_terms; i++) r.backward |= r.plan.pulls[i];
     clear_rest(&r);
     for (; r.r0 < a->N; r.r0 += r.n) {
         r.n = a->N - r.r0 < a->rows ? a->N - r.r0 : a->rows;

@@ -31,11 +31,11 @@ void rt_head_layout(const rt_head_attr *a, int64_t C, rt_head_place *p) {
     int64_t tiles = (a->vocab + RT_HEAD_TILE - 1) / RT_HEAD_TILE, segments = tiles < RT_HEAD_SEGMENTS ? tiles : RT_HEAD_SEGMENTS;
     *p = (rt_head_place){0};
     for (int s = 0; s < 2; s++) place_side(a, s, C, T, p);
-    p->sum = place(&p->bytes, tiles * a->n_sums * C, T);
+    p->sum = place(&p->bytes, tiles * a->sums_max * C, T);
     p->log = place(&p->bytes, a->exps_max * C, T);
     p->lse = place(&p->bytes, a->exps_max * C, sizeof(double));
-    p->total = place(&p->bytes, a->n_sums * C, T);
-    p->total64 = place(&p->bytes, a->n_sums * C, sizeof(double));
+    p->total = place(&p->bytes, a->sums_max * C, T);
+    p->total64 = place(&p->bytes, a->sums_max * C, sizeof(double));
     p->gain = place(&p->bytes, a->n_terms * C, T);
     p->target = place(&p->bytes, C, sizeof(int32_t));
     if (!a->given[0] && a->half_hidden[0]) p->hidden = place(&p->bytes, C * a->D[0], T);

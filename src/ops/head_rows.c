@@ -100,86 +100,77 @@ void rt_head_join(const rt_head_run *r) {
 
 /* ------------------------------------------------------------------------------ terms */
 
-static void *sum_of(const rt_head_run *r, int64_t tile, int slot) {
-    return rt_head_at(r, r->at.sum, (tile * r->a->n_sums + slot) * r->C);
-}
+static void *sum_at(const rt_head_run *r, int64_t tile, int s) { return rt_head_at(r, r->at.sum, (tile * r->plan.n_sums + s) * r->C); }
 
-static rt_head_tile view(const rt_head_run *r, int i, int64_t tile) {
-    const rt_head_attr *a = r->a;
-    const rt_head_term *term = &a->term[i];
-    rt_head_tile t = {.dtype = a->prec[0].acc, .rows = r->C, .ids = rt_head_ids(r, tile), .first_id = tile * RT_HEAD_TILE, .vocab = a->vocab,
-                      .temperature = r->plan.temperature[i], .beta = term->beta, .label_smoothing = term->label_smoothing,
-                      .target = integers(r, r->at.target, 0), .gain = rt_head_at(r, r->at.gain, i * r->C)};
+static rt_head_tile view(const rt_head_run *r, int64_t tile, double temperature, double beta, const int exp_of[2]) {
+    rt_head_tile t = {.dtype = r->a->prec[0].acc, .rows = r->C, .ids = rt_head_ids(r, tile), .first_id = tile * RT_HEAD_TILE, .vocab = r->a->vocab,
+                      .temperature = temperature, .beta = beta, .target = integers(r, r->at.target, 0)};
     for (int s = 0; s < 2; s++)
-        if (r->plan.exp_of[i][s] >= 0)
-            t.side[s] = (rt_head_logits){rt_head_logits_at(r, s, tile), rt_head_at(r, r->at.max[s], 0),
-                                         rt_head_at(r, r->at.log, r->plan.exp_of[i][s] * r->C)};
-    for (int k = 0; k < a->sums[i]; k++) {
-        t.sum[k] = sum_of(r, tile, a->sum_at[i] + k);
-        t.total[k] = rt_head_at(r, r->at.total, (a->sum_at[i] + k) * r->C);
-    }
+        if (exp_of[s] >= 0)
+            t.side[s] = (rt_head_logits){rt_head_logits_at(r, s, tile), rt_head_at(r, r->at.max[s], 0), rt_head_at(r, r->at.log, exp_of[s] * r->C)};
     return t;
 }
 
-/* The term has sums over the vocabulary to be made in pass 2 (early) or pass 3. */
-static bool due(const rt_head_run *r, int i, bool early) { return r->plan.active[i] && r->a->sums[i] > 0 && r->early[i] == early; }
-
-static void values_task(void *context, int64_t tile, int worker) {
+/* Pass 2 of a tile: a group's sums in one loop. */
+static void sums_task(void *context, int64_t tile, int worker) {
     (void)worker;
     const rt_head_run *r = context;
-    for (int i = 0; i < r->a->n_terms; i++) {
-        if (!due(r, i, true)) continue;
-        rt_head_tile t = view(r, i, tile);
-        r->a->term[i].loss->values(&t);
+    const rt_head_plan *p = &r->plan;
+    for (int i = 0; i < p->n_groups; i++) {
+        const rt_head_group *g = &p->group[i];
+        rt_head_tile t = view(r, tile, g->temperature, g->beta, g->exp_of);
+        for (int s = 0; s < p->n_sums; s++)
+            if (p->sum[s].maker < 0 && p->sum[s].group == i) t.sum[p->sum[s].kind] = sum_at(r, tile, s);
+        r->kernels->sums(&t);
     }
 }
-void rt_head_values(const rt_head_run *r) {
-    bool any = false;
-    for (int i = 0; i < r->a->n_terms; i++) any |= due(r, i, true);
-    if (any) rt_parallel(r->tiles, values_task, (void *)r);
+void rt_head_sums(const rt_head_run *r) {
+    if (r->plan.n_groups) rt_parallel(r->tiles, sums_task, (void *)r);
 }
 
-/* One term of dz, and its values where they are still due. */
-static bool term_dz(const rt_head_run *r, int i, int64_t tile, void *dz, bool fresh) {
-    const rt_vocab_loss *loss = r->a->term[i].loss;
-    bool late = due(r, i, false);
-    bool pulls = loss->gradient && ((const double *)r->call->in[IN_GAINS].data)[i] != 0;
-    rt_head_tile t = view(r, i, tile);
+/* One term of dz, and the sums it makes along the way. */
+static void term_dz(const rt_head_run *r, int i, int64_t tile, void *dz, bool fresh) {
+    const rt_head_term *term = &r->a->term[i];
+    rt_head_tile t = view(r, tile, r->plan.temperature[i], term->beta, r->plan.exp_of[i]);
+    t.label_smoothing = term->label_smoothing;
+    t.gain = rt_head_at(r, r->at.gain, i * r->C);
     t.dz = dz;
     t.fresh = fresh;
-    if (late && pulls && loss->values_gradient) return loss->values_gradient(&t), true;
-    if (late) loss->values(&t);
-    if (pulls) loss->gradient(&t);
-    return pulls;
+    for (int k = 0; k < RT_SUM_KINDS; k++) {
+        int s = r->plan.sum_of[i][k];
+        if (s < 0) continue;
+        int kind = r->plan.sum[s].kind;
+        t.total[kind] = rt_head_at(r, r->at.total, s * r->C);
+        if (r->plan.sum[s].maker == i) t.sum[kind] = sum_at(r, tile, s);
+    }
+    term->loss->gradient(&t);
 }
 void rt_head_dz(const rt_head_run *r, int64_t tile, void *dz) {
     bool fresh = true;
     for (int i = 0; i < r->a->n_terms; i++)
-        if (r->plan.active[i] && term_dz(r, i, tile, dz, fresh)) fresh = false;
+        if (r->plan.pulls[i]) term_dz(r, i, tile, dz, fresh), fresh = false;
 }
 
 /* ------------------------------------------------------------------------------- sums */
 
 static void finish_row(const rt_head_run *r, int slot, int64_t n) {
     double sum = 0;
-    for (int64_t j = 0; j < r->tiles; j++) sum += number(r, sum_of(r, j, slot), n);
+    for (int64_t j = 0; j < r->tiles; j++) sum += number(r, sum_at(r, j, slot), n);
     *doubles(r, r->at.total64, slot * r->C + n) = sum;
     set_number(r, rt_head_at(r, r->at.total, slot * r->C), n, sum);
 }
 typedef struct finish_call {
     const rt_head_run *r;
-    bool early;
+    bool along;
 } finish_call;
 static void finish_task(void *context, int64_t task, int worker) {
     (void)worker;
     const finish_call *c = context;
-    const rt_head_attr *a = c->r->a;
-    for (int i = 0; i < a->n_terms; i++)
-        for (int k = 0; k < a->sums[i] && due(c->r, i, c->early); k++)
-            for (int64_t n = task * LANES; n < (task + 1) * LANES; n++) finish_row(c->r, a->sum_at[i] + k, n);
+    for (int s = 0; s < c->r->plan.n_sums; s++)
+        for (int64_t n = task * LANES; n < (task + 1) * LANES && (c->r->plan.sum[s].maker >= 0) == c->along; n++) finish_row(c->r, s, n);
 }
-void rt_head_finish(const rt_head_run *r, bool early) {
-    finish_call c = {r, early};
+void rt_head_finish(const rt_head_run *r, bool along) {
+    finish_call c = {r, along};
     rt_parallel(r->C / LANES, finish_task, &c);
 }
 
@@ -187,7 +178,7 @@ void rt_head_finish(const rt_head_run *r, bool early) {
 
 typedef struct position {
     int32_t top[2][RT_HEAD_TOP];
-    double at_target[2], sum[RT_HEAD_SUMS], student_top;
+    double at_target[2], sum[RT_SUM_KINDS], student_top;
 } position;
 
 static void read_position(const rt_head_run *r, int64_t n, int32_t target, position *p) {
@@ -209,7 +200,8 @@ static void report_row(const rt_head_run *r, int64_t n, int32_t target) {
         double lse[2] = {0}, *columns = (double *)r->call->out[0].data + i * a->width;
         for (int s = 0; s < 2; s++)
             if (r->plan.exp_of[i][s] >= 0) lse[s] = *doubles(r, r->at.lse, r->plan.exp_of[i][s] * r->C + n);
-        for (int k = 0; k < a->sums[i]; k++) p.sum[k] = *doubles(r, r->at.total64, (a->sum_at[i] + k) * r->C + n);
+        for (int k = 0; k < RT_SUM_KINDS; k++)
+            if (r->plan.sum_of[i][k] >= 0) p.sum[k] = *doubles(r, r->at.total64, r->plan.sum_of[i][k] * r->C + n);
         const rt_head_term *t = &a->term[i];
         rt_vocab_row row = {target, a->vocab, r->plan.temperature[i], t->beta, t->label_smoothing, p.at_target[0], p.at_target[1], lse[0], lse[1],
                             p.sum, p.top[0], p.top[1], p.student_top};

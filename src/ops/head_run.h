@@ -17,6 +17,7 @@ enum {
     RT_HEAD_BLOCK = 64,       /* rows of a task that loads or reduces */
     RT_HEAD_WORKERS = 4,      /* counted in the budget: rows a chunk must not depend on the threads */
     RT_HEAD_EXPS_MAX = 2 * RT_HEAD_TERMS_MAX,
+    RT_HEAD_SUMS_MAX = 2 * RT_HEAD_TERMS_MAX, /* no record wants more than two */
 };
 /* Inputs of the operation. */
 enum { IN_HIDDEN, IN_WEIGHT, IN_LOGITS, IN_SIDE = 3, IN_TARGETS = 6, IN_GAINS, IN_ACTIVE, IN_TEMPERATURES, IN_COUNT };
@@ -30,19 +31,36 @@ typedef struct rt_head_attr {
     rt_head_term term[RT_HEAD_TERMS_MAX]; /* temperatures resolved */
     bool adjustable; /* temperatures may change from run to run */
     int exps_max;    /* log-sum-exps there is room for */
-    int n_sums, sum_at[RT_HEAD_TERMS_MAX], sums[RT_HEAD_TERMS_MAX];
+    int sums_max;    /* and sums over the vocabulary */
     bool top[2]; /* some term needs them */
     int width;
 } rt_head_attr;
 
+/* A sum over the vocabulary that terms share: the same kind, at the same temperature and beta where these matter. */
+typedef struct rt_head_sum {
+    int kind, of; /* RT_SUM_...; the first term that has it */
+    int maker;    /* the term whose gradient makes it along the way; -1: made before all gradients */
+    int group;    /* then: with which others */
+} rt_head_sum;
+/* What the sums made in one loop have in common. */
+typedef struct rt_head_group {
+    double temperature, beta; /* beta -1: none needs it */
+    int exp_of[2];
+} rt_head_group;
+
 /* What one run needs; nothing is made for an inactive term. */
 typedef struct rt_head_plan {
     bool active[RT_HEAD_TERMS_MAX], used[2], top[2];
+    bool pulls[RT_HEAD_TERMS_MAX]; /* has a gradient that is wanted and not zero */
     double temperature[RT_HEAD_TERMS_MAX];
     /* Distinct (side, temperature) whose log-sum-exp some active term needs. */
     int n_exps, exp_side[RT_HEAD_EXPS_MAX];
     double exp_temperature[RT_HEAD_EXPS_MAX];
     int exp_of[RT_HEAD_TERMS_MAX][2]; /* -1: not needed */
+    int n_sums, sum_of[RT_HEAD_TERMS_MAX][RT_SUM_KINDS]; /* by the term's kind; -1: not needed */
+    rt_head_sum sum[RT_HEAD_SUMS_MAX];
+    int n_groups;
+    rt_head_group group[RT_HEAD_SUMS_MAX];
 } rt_head_plan;
 
 /* Byte offsets in the operation's scratch and, last, in a worker's. T is f32 or f64. */
@@ -76,7 +94,6 @@ typedef struct rt_head_run {
     int64_t tiles, segment_tiles, segments;
     int64_t r0, n, C; /* the chunk: first row, count, count rounded up to 16 */
     bool backward;    /* some gradient is wanted and not zero */
-    bool early[RT_HEAD_TERMS_MAX]; /* values of this term, if active, come in pass 2, of the others in pass 3 */
 } rt_head_run;
 
 static inline void *rt_head_at(const rt_head_run *r, size_t offset, int64_t elements) {
@@ -92,15 +109,16 @@ static inline void *rt_head_logits_at(const rt_head_run *r, int side, int64_t ti
 
 /* head_plan.c */
 int rt_head_exps_max(const rt_head_attr *a);
+int rt_head_sums_max(const rt_head_attr *a);
 bool rt_head_plan_make(const rt_call *c, rt_head_plan *p); /* false: nothing to do, or the temperatures are refused */
 
 /* head_rows.c */
 void rt_head_begin_rows(const rt_head_run *r);              /* targets and gains of the chunk */
 void rt_head_tile_sums(const rt_head_run *r, int64_t tile); /* maxima and sums of exps of a tile */
 void rt_head_join(const rt_head_run *r);                    /* log-sum-exps and largest ids of the chunk's rows */
-void rt_head_values(const rt_head_run *r);                  /* pass 2 */
-void rt_head_dz(const rt_head_run *r, int64_t tile, void *dz); /* pass 3 of a tile: dz, and the values that are not early */
-void rt_head_finish(const rt_head_run *r, bool early);      /* row sums over the tiles */
+void rt_head_sums(const rt_head_run *r);                    /* pass 2 */
+void rt_head_dz(const rt_head_run *r, int64_t tile, void *dz); /* pass 3 of a tile: dz, and the sums made along the way */
+void rt_head_finish(const rt_head_run *r, bool along);      /* row sums over the tiles, of pass 2 or made along the way */
 void rt_head_report_rows(const rt_head_run *r);             /* adds the chunk's positions to the output, in order */
 
 /* head_products.c */

@@ -127,6 +127,6 @@ void rt_graph_unreached(const rt_graph *g, void (*fn)(void *context, const char 
  * order, so their bits are not those of the kernels for many rows (decisions.md, 2); a row's bits still do not depend on the
  * other rows. Trained operations take no notice. */
 void rt_graph_few_rows(rt_graph *g);
-/* Test use: run row operations one by one instead of in chains. Same bits. Before planning. */
+/* Test use: run row operations one by one instead of in chains, each to its end before the next begins. Same bits. Before planning. */
 void rt_graph_no_chains(rt_graph *g);
 #endif

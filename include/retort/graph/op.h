@@ -39,6 +39,14 @@ typedef struct rt_columns_made {
     int64_t ld, r0, r1, c0, n;
 } rt_columns_made;
 
+/* Rows [from, to). */
+typedef struct rt_rows {
+    int64_t from, to;
+} rt_rows;
+typedef struct rt_task_rows {
+    rt_rows reads, writes; /* of the inputs in row_in; of all outputs */
+} rt_task_rows;
+
 enum {
     RT_OP_KEEP = 1,     /* outputs are kept and not made again by recomputation (chosen routes) */
     RT_OP_TERMINAL = 2, /* values and gradients in one pass: in a training plan forward gets din and adds to it; no backward */
@@ -51,7 +59,7 @@ struct rt_op {
     const char *name;
     int n_in, n_out;
     unsigned optional; /* RT_IN bits that may be null */
-    unsigned row_in;   /* RT_IN bits of which forward_rows reads rows [r0, r1) only; others are read whole */
+    unsigned row_in;   /* RT_IN bits of which forward_rows reads rows [r0, r1) only, or a task those it names; others are read whole */
     unsigned diff;     /* RT_IN bits that get a gradient */
     unsigned saves;    /* RT_IN and RT_OUT bits that backward reads */
     unsigned pieces;   /* RT_IN bits that may come piece by piece (rt_graph_pieces) */
@@ -67,6 +75,11 @@ struct rt_op {
      * outputs, at once when the operation before in the chain has made them. The same bits as forward_rows. Takes no scratch. True: of what it
      * took a finite value became infinite by rounding, which the maker reports. */
     bool (*forward_columns)(const rt_call *c, const rt_columns_made *made);
+    /* Or: tasks, in any order, each by one thread with rows of its own. `tasks` counts them, 0 after a failure, once a run; for the others it
+     * may leave what they need in the scratch. */
+    int64_t (*tasks)(const rt_call *c);
+    rt_task_rows (*task_rows)(const rt_call *c, int64_t task);
+    void (*forward_task)(const rt_call *c, int64_t task, int worker);
     /* Or: the whole, which calls rt_parallel itself. An operation may have both; infer then chooses (rt_node.few). */
     void (*forward)(const rt_call *c);
     void (*backward)(const rt_call *c); /* the whole; calls rt_parallel itself; NULL where nothing is differentiable */

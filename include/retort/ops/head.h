@@ -2,8 +2,8 @@
  *
  * No buffer of size tokens x vocabulary exists, in training or evaluation: rows go through in chunks of `rows`, the
  * vocabulary in tiles; tiles are transposed, z^T [tile of V][rows of the chunk], so that lanes are tokens. A chunk keeps both
- * sides' logits for all V (that is what the budget pays for). Pass 1: logits, maxima, log-sum-exps; pass 2: values;
- * pass 3 (training): dz, and at once dW and dH. Passes and sides that no active term needs are skipped. The
+ * sides' logits for all V (that is what the budget pays for). Pass 1: logits, maxima, log-sum-exps; pass 2: sums over
+ * the vocabulary, equal ones once; pass 3 (training): dz, and at once dW and dH. Passes and sides that no active term needs are skipped. The
  * operation is terminal: values and gradients come in one run.
  *
  * A position's values have the same bits whatever the chunk, its place in it, the number of threads, the other terms, and in

@@ -143,12 +143,14 @@ static bool F(forward_finish)(const F(rt_attention_forward_call) * c, const F(fo
     const size_t step = stride(c->o);
     char *to = columns(c->o, row, h * c->head_dim);
     bool overflow = false;
+    T scale[FORWARD_QUERIES];
+    for (int64_t i = 0; i < nq; i += LANES) EACH_LANE(e) scale[i + e] = 1 / t->l[i + e];
     for (int64_t i = 0; i < nq; i++, to += step) {
-        T scale = 1 / t->l[i], *o = t->o + i * t->width;
-        for (int64_t j = 0; j < t->width; j += LANES) EACH_LANE(e) o[j + e] *= scale;
+        T *o = t->o + i * t->width, by = scale[i];
+        for (int64_t j = 0; j < t->width; j += LANES) EACH_LANE(e) o[j + e] *= by;
         overflow |= F(store_row)(c->o.type, o, to, c->head_dim);
-        if (c->lse) c->lse[(row + i) * c->ldlse + h] = t->m[i] + M(log)(t->l[i]);
     }
+    for (int64_t i = 0; c->lse && i < nq; i++) c->lse[(row + i) * c->ldlse + h] = t->m[i] + M(log)(t->l[i]);
     return overflow;
 }
 

@@ -33,15 +33,19 @@ INLINE double fma_f64(double a, double b, double c) {
 #endif
 }
 
-/* exp for f32: x = n ln2 + r, |r| <= ln2/2; exp r by the polynomial of Cephes' expf (Moshier); 2^n by adding n to the
+/* exp for f32: x = n ln2 + r, |r| <= ln2/2; exp r = 1 + r + r^2 p by the polynomial of Cephes' expf (Moshier); 2^n by adding n to the
  * exponent. At most 1.01 ulp. 0 below -87.3 (the true value nears the subnormals), infinite above 88.72283, NaN stays
  * NaN. */
-/* 2^k exp x by `shift` = 1.5 2^23 + k, the addition of which rounds to an integer and leaves n + k in the low bits. */
-INLINE float exp_scaled_f32(float x, float shift) {
+typedef struct exp_parts_f32 {
+    uint32_t exponent; /* n, in the place of the exponent */
+    float r, p;
+} exp_parts_f32;
+/* -87.3 <= x <= 88.72283. `shift` is 1.5 2^23 + k: adding it rounds to an integer; the exponent is then that of 2^k exp x. */
+INLINE exp_parts_f32 exp_parts_scaled_f32(float x, float shift) {
     union {
         float f;
         uint32_t u;
-    } n = {fma_f32(x, 1.44269504088896341f, shift)}, y;
+    } n = {fma_f32(x, 1.44269504088896341f, shift)};
     float whole = n.f - shift;
     float r = fma_f32(whole, 2.12194440e-4f, fma_f32(whole, -0.693359375f, x)); /* ln2 in two parts */
     float p = 1.9875691500e-4f;
@@ -50,11 +54,19 @@ INLINE float exp_scaled_f32(float x, float shift) {
     p = fma_f32(p, r, 4.1665795894e-2f);
     p = fma_f32(p, r, 1.6666665459e-1f);
     p = fma_f32(p, r, 5.0000001201e-1f);
-    y.f = fma_f32(p, r * r, r) + 1.0f;
-    y.u += n.u << 23;
+    return (exp_parts_f32){n.u << 23, r, p};
+}
+INLINE exp_parts_f32 exp_parts_of_f32(float x) { return exp_parts_scaled_f32(x, 0x1.8p23f); }
+INLINE float exp_scaled_f32(float x, float shift) {
+    exp_parts_f32 a = exp_parts_scaled_f32(x, shift);
+    union {
+        float f;
+        uint32_t u;
+    } y = {fma_f32(a.p, a.r * a.r, a.r) + 1.0f};
+    y.u += a.exponent;
     return y.f;
 }
-INLINE float exp_in_range_f32(float x) { return exp_scaled_f32(x, 0x1.8p23f); } /* -87.3 <= x <= 88.72283 */
+INLINE float exp_in_range_f32(float x) { return exp_scaled_f32(x, 0x1.8p23f); }
 INLINE float exp_f32(float x) {
     const float lowest = -87.3f, highest = 88.72283f;
     float y = exp_in_range_f32(x < lowest ? lowest : x > highest ? highest : x);

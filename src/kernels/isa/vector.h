@@ -1,4 +1,4 @@
-/* vector.h - one register of this level's width as a type, a multiply-add of it, and the sum of its lanes. Included by isa/ files only. */
+/* vector.h - one register of this level's width as a type, a multiply-add of it, the sum of its lanes, a question of all lanes. Included by isa/ files only. */
 #ifndef RETORT_KERNELS_VECTOR_H
 #define RETORT_KERNELS_VECTOR_H
 #include "kernels/isa/block.h"
@@ -54,5 +54,20 @@ INLINE double vec_sum_f64(vec_f64 a) { return pair_sum((__m128d)a); }
 #else
 INLINE float vec_sum_f32(vec_f32 a) { return (a[0] + a[2]) + (a[1] + a[3]); }
 INLINE double vec_sum_f64(vec_f64 a) { return a[0] + a[1]; }
+#endif
+
+/* Some lane of a is above that of b; a NaN never is. */
+#if defined __AVX512F__
+INLINE bool vec_any_above_f32(vec_f32 a, vec_f32 b) { return _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_GT_OQ) != 0; }
+INLINE bool vec_any_above_f64(vec_f64 a, vec_f64 b) { return _mm512_cmp_pd_mask((__m512d)a, (__m512d)b, _CMP_GT_OQ) != 0; }
+#elif defined __AVX2__
+INLINE bool vec_any_above_f32(vec_f32 a, vec_f32 b) { return _mm256_movemask_ps((__m256)(a > b)) != 0; }
+INLINE bool vec_any_above_f64(vec_f64 a, vec_f64 b) { return _mm256_movemask_pd((__m256d)(a > b)) != 0; }
+#elif defined __x86_64__
+INLINE bool vec_any_above_f32(vec_f32 a, vec_f32 b) { return _mm_movemask_ps((__m128)(a > b)) != 0; }
+INLINE bool vec_any_above_f64(vec_f64 a, vec_f64 b) { return _mm_movemask_pd((__m128d)(a > b)) != 0; }
+#else
+INLINE bool vec_any_above_f32(vec_f32 a, vec_f32 b) { return a[0] > b[0] || a[1] > b[1] || a[2] > b[2] || a[3] > b[3]; }
+INLINE bool vec_any_above_f64(vec_f64 a, vec_f64 b) { return a[0] > b[0] || a[1] > b[1]; }
 #endif
 #endif
