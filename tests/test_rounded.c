@@ -68,7 +68,8 @@ static void the_bits_of_three_passes(void) {
 /* One value at a time, at every tenth place: beyond the range, already infinite, no number, and the last that stays finite; then products that leave
  * the range although nothing taken did. */
 static void overflow_is_told_apart(void) {
-    static const float odd[2][7] = {{65504, 65519.996f, 65520, -1e5f, INFINITY, -INFINITY, NAN}, {0x1.fep127f, 0x1.fefffep127f, 0x1.ffp127f, -3.4e38f, INFINITY, -INFINITY, NAN}};
+    static const float odd[2][7] = {{65504, 65519.996f, 65520, -1e5f, INFINITY, -INFINITY, NAN},
+                                    {0x1.fep127f, 0x1.fefffep127f, 0x1.ffp127f, -3.4e38f, INFINITY, -INFINITY, NAN}};
     rows r;
     EACH_LEVEL(l) for (int h = 0; h < 2; h++) {
         for (int at = 0; at < 2 * N; at += 10)

@@ -83,8 +83,8 @@ INLINE float one_plus_exp_f32(float x) {
         uint32_t u;
         int32_t i;
     } b = {x};
-    const int32_t most = 0x42b20000;       /* 89 */
-    const uint32_t least = 0xc2800000;     /* -64 */
+    const int32_t most = 0x42b20000;   /* 89 */
+    const uint32_t least = 0xc2800000; /* -64 */
     b.i = b.i < most ? b.i : most;
     b.u = b.u < least ? b.u : least;
     return fma_f32(exp_scaled_f32(b.f, 0x1.8p23f - 1), 2.0f, 1.0f);
