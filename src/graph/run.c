@@ -122,6 +122,7 @@ static rt_status run_step(rt_graph *g, int t, rt_error *err) {
 /* Steps from t that flow. With guards they run one by one: dead memory is filled after each. */
 static int flow_end(const rt_graph *g, int t) {
     int end = t + 1;
+    (void)g;
 #ifndef RT_MEMCHECK
     while (end < g->n_forward && g->steps[end].flows) end++;
 #endif
