@@ -42,9 +42,17 @@ static void make_call(rt_graph *g, const rt_step *s, int at, unsigned fresh, rt_
     }
 }
 
+/* Large tiles, whose products read a panel for many rows, but two for each thread. A row's bits do not depend on it (decisions.md, 2). */
+enum { SMALLEST_TILE = 32 };
+static int64_t tile_size(const rt_step *s, int64_t rows) {
+    int64_t each = (rows / (2 * rt_threads()) + 15) / 16 * 16, least = each > SMALLEST_TILE ? each : SMALLEST_TILE;
+    return least < s->tile_rows ? least : s->tile_rows;
+}
+
 void rt_chain_open(rt_graph *g, int t, unsigned fresh, rt_chain *ch) {
     const rt_step *s = &g->steps[t];
     *ch = (rt_chain){.g = g, .step = s, .t = t, .rows = g->nodes[g->order[s->first]].rows};
+    ch->tile_rows = tile_size(s, ch->rows);
     for (int i = 0; i < s->count; i++) {
         const rt_node *n = &g->nodes[g->order[s->first + i]];
         make_call(g, s, s->first + i, fresh, &ch->call[i]);
@@ -124,7 +132,7 @@ static int run_entry(const tile *t, int i, bool *more) {
     return i + 1 + hands_on;
 }
 static rt_rows tile_rows(const rt_chain *ch, int64_t task) {
-    int64_t size = ch->step->tile_rows, end = (task + 1) * size;
+    int64_t size = ch->tile_rows, end = (task + 1) * size;
     return (rt_rows){task * size, end < ch->rows ? end : ch->rows};
 }
 static void run_tile(const rt_chain *ch, int64_t task, int worker) {
@@ -137,7 +145,7 @@ static void run_tile(const rt_chain *ch, int64_t task, int worker) {
 /* -------------------------------------------------------------------- tasks */
 
 int64_t rt_chain_tasks(const rt_chain *ch) {
-    if (ch->step->tile_rows > 0) return (ch->rows + ch->step->tile_rows - 1) / ch->step->tile_rows;
+    if (ch->tile_rows > 0) return (ch->rows + ch->tile_rows - 1) / ch->tile_rows;
     return ch->call[0].node->op->tasks(&ch->call[0]);
 }
 rt_task_rows rt_chain_task_rows(const rt_chain *ch, int64_t task) {

@@ -9,7 +9,8 @@ struct rt_chain {
     rt_graph *g;
     const rt_step *step;
     int t;
-    int64_t rows, first_task[RT_CHAIN_MAX + 1]; /* prepare tasks of each entry */
+    int64_t rows, tile_rows;
+    int64_t first_task[RT_CHAIN_MAX + 1]; /* prepare tasks of each entry */
     rt_call call[RT_CHAIN_MAX];
     /* Looks at the rows that entry `at` just made; true: the rest of this tile is not run. NULL: nobody looks, and columns are handed on. */
     bool (*look)(const rt_chain *ch, const rt_call *c, int at, int64_t r0, int64_t r1);

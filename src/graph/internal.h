@@ -30,7 +30,7 @@ typedef enum rt_kind { RT_FORWARD, RT_REPLAY, RT_BACKWARD } rt_kind;
 typedef struct rt_step {
     rt_kind kind;
     int first, count;
-    int64_t tile_rows;  /* of a step of row operations; 0: whole operations */
+    int64_t tile_rows;  /* of a step of row operations, at most (chain.c); 0: whole operations */
     size_t tile_bytes;  /* per worker: values that live inside the chain only */
     bool flows;         /* may begin while the step before it still runs (flow.c) */
 } rt_step;

@@ -34,7 +34,7 @@ static void describe_schedule(const rt_graph *g, rt_buf *out) {
         const rt_step *s = &g->steps[t];
         rt_buf_printf(out, "step %-4d %-9s", t, kinds[s->kind]);
         for (int i = 0; i < s->count; i++) rt_buf_printf(out, "%s%s", i ? " + " : "", g->nodes[g->order[s->first + i]].role);
-        if (s->tile_rows > 0) rt_buf_printf(out, " (tiles of %lld rows)", (long long)s->tile_rows);
+        if (s->tile_rows > 0) rt_buf_printf(out, " (tiles of up to %lld rows)", (long long)s->tile_rows);
         if (s->flows) rt_buf_puts(out, ", flows on");
         rt_buf_putc(out, '\n');
     }

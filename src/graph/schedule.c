@@ -63,12 +63,8 @@ static bool joins(const rt_graph *g, const rt_step *s, const rt_node *n) {
     }
     return true;
 }
-/* 128 rows, fewer when there are few; from the number of rows alone. What a tile passes from one operation to the next then stays in a
- * second cache of 1 MiB, for R1. A row's bits do not depend on it (decisions.md, 2). */
-static int64_t tile_rows(int64_t rows) {
-    int64_t t = (rows + 127) / 128 * 16;
-    return t < 32 ? 32 : t > 128 ? 128 : t;
-}
+/* At most 128 rows: what a tile passes from one operation to the next then stays in a second cache of 1 MiB, for R1. */
+static int64_t tile_rows(int64_t rows) { return rows < 128 ? (rows + 15) / 16 * 16 : 128; }
 static void append(rt_graph *g, rt_kind kind, int node) {
     const rt_node *n = &g->nodes[node];
     rt_step *last = g->n_steps ? &g->steps[g->n_steps - 1] : NULL;
