@@ -1,6 +1,7 @@
 /* test_half.c - linear by the processor's half instructions (kernels/half.h): near f64, exact where f32 is, a row's bits its own, the same
  * for any number of threads, with and without a cache; f32 products where the machine has none. Skipped loudly on such a machine. */
 #include "harness.h"
+#include "weighted_sum.h"
 #include "kernels/half.h"
 #include "kernels/matmul.h"
 #include <math.h>
@@ -223,6 +224,62 @@ static void chains_hand_on_what_is_rounded(void) {
     }
 }
 
+/* --------------------------------------------------------------------- backward */
+
+typedef struct gradients {
+    rt_tensor x, w[WEIGHTS], b[WEIGHTS], residual;
+} gradients;
+static rt_tensor gradient_of(const rt_tensor *t) {
+    rt_tensor d = *t;
+    d.dtype = RT_F32;
+    d.data = t->data ? rt_zalloc((size_t)rt_tensor_count(t) * sizeof(float)) : NULL;
+    return d;
+}
+static rt_ref trained(rt_graph *g, const rt_tensor *t, rt_tensor *d, bool constant) {
+    if (!t->data) return RT_NULL;
+    *d = gradient_of(t);
+    return rt_graph_param(g, "p", t, constant ? NULL : d);
+}
+static rt_status differentiate(const layer *l, const operands *o, const rt_tensor *v, gradients *d, rt_error *err) {
+    static const double gain = 1;
+    rt_graph *g = rt_graph_new("t");
+    rt_prec p = {l->half, l->half, RT_F32, l->out, RT_F32};
+    rt_ref in[RT_MAX_IN] = {trained(g, &o->x, &d->x, false), trained(g, &o->residual, &d->residual, false)}, out[RT_MAX_OUT];
+    for (int i = 0; i < WEIGHTS && l->outs[i]; i++) {
+        in[2 + i] = trained(g, &o->w[i], &d->w[i], l->constant);
+        in[2 + WEIGHTS + i] = trained(g, &o->b[i], &d->b[i], l->constant);
+    }
+    rt_ref y = rt_graph_add(g, &rt_op_linear, "half", p, NULL, 0, in, 2 + 2 * WEIGHTS, out);
+    rt_graph_loss(g, rt_weighted_sum(g, y, rt_graph_input(g, "v", v)), &gain);
+    rt_status s = rt_graph_plan(g, true, err);
+    if (s == RT_OK) s = rt_graph_forward(g, err);
+    if (s == RT_OK) s = rt_graph_backward(g, err);
+    rt_graph_free(g);
+    return s;
+}
+static bool same(const rt_tensor *a, const rt_tensor *b) { return !a->data || memcmp(a->data, b->data, (size_t)rt_tensor_count(a) * sizeof(float)) == 0; }
+static void free_gradients(gradients *d) {
+    rt_free(d->x.data), rt_free(d->residual.data);
+    for (int i = 0; i < WEIGHTS; i++) rt_free(d->w[i].data), rt_free(d->b[i].data);
+}
+/* It multiplies in f32 what it reads: x, the weights, dy. So its bits are those on a machine that has no half instructions. */
+static void has_gradients_of_f32(const layer *l) {
+    rt_error err = {0};
+    operands o = fill(l, false);
+    rt_tensor v = filled(RT_F64, ROWS, width(l), 1, 11, false);
+    gradients with = {0}, without = {0};
+    RT_OK_OR_FAIL(differentiate(l, &o, &v, &with, &err));
+    rt_half_disable(true);
+    RT_OK_OR_FAIL(differentiate(l, &o, &v, &without, &err));
+    rt_half_disable(false);
+    bool equal = same(&with.x, &without.x) && same(&with.residual, &without.residual);
+    for (int i = 0; i < WEIGHTS; i++) equal = equal && same(&with.w[i], &without.w[i]) && same(&with.b[i], &without.b[i]);
+    RT_CHECK(equal, "K %lld, %lld outputs: other gradients", (long long)l->K, (long long)width(l));
+    free_gradients(&with), free_gradients(&without);
+    rt_free(v.data), drop(&o);
+}
+static void gradients_are_those_of_f32(void) { for_each(has_gradients_of_f32); }
+
 /* --------------------------------------------------------------------- what is not there, or fails */
 
 static void other_products_stay_f32(void) {
@@ -271,6 +328,7 @@ RT_SUITE(half) {
     RT_TEST(rows_do_not_depend_on_their_company);
     RT_TEST(the_same_bits_for_any_threads_and_cache);
     RT_TEST(chains_hand_on_what_is_rounded);
+    RT_TEST(gradients_are_those_of_f32);
     RT_TEST(other_products_stay_f32);
     RT_TEST(any_allocation_may_fail);
 }

@@ -76,6 +76,11 @@ static rt_status infer(rt_graph *g, rt_node *n) {
     return rt_infer_out(g, n, 0, n->prec.out, 2, (int64_t[]){N, O});
 }
 
+static int64_t all_blocks(const rt_call *c) {
+    int64_t count = 0;
+    for (int i = 0; i < WEIGHTS && c->in[W0 + i].data; i++) count += blocks_of(c->in[W0 + i].dim[0]);
+    return count;
+}
 /* Task -> weight i and its outputs [n0, n1); *column is where they stand in the panel. */
 static int find_block(const rt_call *c, int64_t task, int64_t *n0, int64_t *n1, int64_t *column) {
     int i = 0;
@@ -317,7 +322,7 @@ static void F(back)(const rt_call *c) {
     b.weight = rt_take(&s, panel_elements(K, O) * sizeof(T));
     T *partial = rt_take(&s, (size_t)((N + BIAS_BLOCK - 1) / BIAS_BLOCK * O) * sizeof(T));
     b.x = (T *)(void *)s;
-    if (c->din[X].data && (c->in[W0 + 1].data || c->in[W0].dtype != RT_T)) b.weight_tasks = c->node->prepare_tasks;
+    if (c->din[X].data && (c->in[W0 + 1].data || c->in[W0].dtype != RT_T)) b.weight_tasks = all_blocks(c);
     if (trained && c->in[X].dtype != RT_T) b.x_tasks = (N + BLOCK - 1) / BLOCK;
     rt_parallel(b.weight_tasks + b.x_tasks, F(load_task), &b);
     F(back_products)(&b);
