@@ -1,6 +1,6 @@
 /* threads.h - parallel loops over tasks, and scratch memory per worker.
  *
- * Tasks are cut by the data alone, never by the number of threads, and a task is run by one thread: so results have the
+ * Sums are cut by the data alone, never by the number of threads, and a task is run by one thread: so results have the
  * same bits for any thread count. Tasks are handed out in index order (put the largest first). No nesting. */
 #ifndef RETORT_BASE_THREADS_H
 #define RETORT_BASE_THREADS_H
