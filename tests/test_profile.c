@@ -127,6 +127,25 @@ static void the_fullest_moment_is_counted(void) {
     CU_ASSERT_TRUE(m.bytes <= rt_graph_stats_get(g).arena_bytes);
     rt_graph_free(g);
 }
+/* The plan holds the gradient of a parameter, which no operation has made as a value: it is told under its first reader. */
+static void gradients_of_parameters_are_told(void) {
+    static float weight[4 * D * D];
+    rt_error err = {0};
+    rt_tensor x = rt_tensor_2d(RT_F32, NULL, 4, D), w = rt_tensor_2d(RT_F32, weight, 4 * D, D), d = rt_tensor_2d(RT_F32, NULL, 4 * D, D), valid = rt_tensor_1d(RT_I32, NULL, 4);
+    rt_prec p = rt_prec_uniform(RT_F32), z = {RT_F32, RT_NONE, RT_F32, RT_F32, RT_F32};
+    static const double gain = 1;
+    rt_graph *g = rt_graph_new("chain");
+    rt_graph_sketch(g);
+    rt_graph_plan_gradients(g);
+    rt_ref h = rt_linear(g, rt_graph_input(g, "x", &x), rt_graph_param(g, "w", &w, &d), p, "wide");
+    rt_graph_loss(g, rt_router_z(g, h, rt_graph_input(g, "valid", &valid), z, "z"), &gain);
+    RT_OK_OR_FAIL(rt_graph_plan(g, true, &err));
+    seen s = {0};
+    rt_graph_moment m = rt_graph_fullest(g, look, &s);
+    RT_CHECK(strcmp(m.role, "chain.wide") == 0 && !s.strange && s.all == m.bytes, "fullest in %s of %s: %lld of %lld bytes told", m.phase, m.role, (long long)s.all, (long long)m.bytes);
+    RT_CHECK(s.of[RT_HELD_GRADIENT] >= rounded((int64_t)sizeof weight), "%lld bytes of gradients", (long long)s.of[RT_HELD_GRADIENT]);
+    rt_graph_free(g);
+}
 /* A training plan: gradients and scratch are told apart. */
 static void gradients_and_scratch_are_told_apart(void) {
     static float weight[D * D], d_weight[D * D];
@@ -156,6 +175,7 @@ static void gradients_and_scratch_are_told_apart(void) {
 RT_SUITE(profile) {
     RT_TEST(the_fullest_moment_is_counted);
     RT_TEST(gradients_and_scratch_are_told_apart);
+    RT_TEST(gradients_of_parameters_are_told);
     RT_TEST(times_add_up);
     RT_TEST(bits_stay);
     RT_TEST(memory_runs_out);

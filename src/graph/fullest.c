@@ -8,12 +8,20 @@ static int64_t in_use(const rt_graph *g, int step) {
     return bytes;
 }
 
+/* Who makes a value; of a parameter, whose gradient the plan may hold, its first reader. */
+static const char *role_of(const rt_graph *g, int value) {
+    if (g->values[value].producer >= 0) return g->nodes[g->values[value].producer].role;
+    for (int i = 0; i < g->n_nodes; i++)
+        for (int k = 0; k < g->nodes[i].op->n_in; k++)
+            if (g->nodes[i].in[k].id == value) return g->nodes[i].role;
+    return g->values[value].name; /* nobody reads it */
+}
 /* A buffer is known by the pointer it fills. */
 static const char *value_of(const rt_graph *g, void *const *slot, rt_held *what) {
     for (int i = 1; i < g->n_values; i++) {
         const rt_value *v = &g->values[i];
         *what = slot == &v->d.data ? RT_HELD_GRADIENT : RT_HELD_VALUE;
-        if (v->producer >= 0 && (slot == &v->t.data || slot == &v->replay || slot == &v->d.data)) return g->nodes[v->producer].role;
+        if (slot == &v->t.data || slot == &v->replay || slot == &v->d.data) return role_of(g, i);
     }
     return NULL;
 }
